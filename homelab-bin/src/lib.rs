@@ -1,0 +1,1 @@
+//! The program homelab: daemon and command line over the homelab libraries.

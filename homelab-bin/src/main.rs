@@ -1,0 +1,3 @@
+//! The program homelab: daemon and command line over the homelab libraries.
+
+fn main() {}

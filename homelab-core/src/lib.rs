@@ -1,0 +1,1 @@
+//! Words of Kubernetes and of the OS that two or more homelab libraries need.

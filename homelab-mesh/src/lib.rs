@@ -1,0 +1,1 @@
+//! Who gets the traffic: blue-green splits through Gateway API and plain Services, confirmed.

@@ -1,0 +1,1 @@
+//! How a new version takes over: revisions, strategies, gates, engines.

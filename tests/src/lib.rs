@@ -1,0 +1,1 @@
+//! Harness, forge, load client, demo, bench and the end-to-end tests.

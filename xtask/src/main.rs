@@ -1,0 +1,3 @@
+//! Automation: cluster, image, code generation, tidy, test, demo.
+
+fn main() {}
