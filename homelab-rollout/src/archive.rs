@@ -1,0 +1,1 @@
+//! Chart archives: reproducible, content-addressed.

@@ -1,0 +1,3 @@
+//! Engines that bring revisions into the cluster.
+
+pub mod helm;

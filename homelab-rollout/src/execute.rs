@@ -1,0 +1,1 @@
+//! One resumable action at a time.

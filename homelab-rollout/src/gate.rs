@@ -1,0 +1,1 @@
+//! Gates: checks that a new revision has to pass.

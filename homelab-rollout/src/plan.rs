@@ -1,0 +1,1 @@
+//! What to do next: a pure function of spec, observation and time.

@@ -1,0 +1,1 @@
+//! What can not stand twice, said before anything is touched.

@@ -1,0 +1,1 @@
+//! The stamp that every rendered object of a revision gets.

@@ -1,0 +1,1 @@
+//! Conditions and answers, computed from a plan.
