@@ -1,0 +1,433 @@
+//! The command line: what can be typed. What it does is in [`crate::cli`] and [`crate::daemon`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "homelab", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Args {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command, named as kubectl's.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Cluster")]
+pub struct Global {
+    /// Namespace of the objects (default: the one of the kubeconfig's context)
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Kubeconfig file (default: $KUBECONFIG, ~/.kube/config, or the pod's own account)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// Give up on one request after this time ("30s", "2m", or seconds; 0: never)
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "0")]
+    pub request_timeout: Duration,
+    /// Namespace in which the daemon runs
+    #[arg(long, global = true, value_name = "NAMESPACE", env = "HOMELAB_DAEMON_NAMESPACE")]
+    pub daemon_namespace: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything: in the cluster, or on any machine against a kubeconfig
+    Daemon(Box<Daemon>),
+    /// Read and write secrets
+    #[command(subcommand)]
+    Kv(Kv),
+    /// See and steer Apps
+    #[command(subcommand)]
+    App(App),
+    /// Ask a GitSync to fetch and apply now
+    Sync(Sync),
+    /// Everything at a glance: the daemon, GitSyncs, Apps
+    Status(Status),
+    /// Print our CustomResourceDefinitions
+    PrintCrds(PrintCrds),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Helm's post-renderer: objects on stdin, stamped objects on stdout (run by Helm, not by people)
+    #[command(hide = true)]
+    Stamp,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub struct Output {
+    /// Print data for programs instead of a table
+    #[arg(short, long = "output", value_name = "FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// `-A` and `-w` beside `-o`.
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
+pub struct Listing {
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Print again whenever something changes
+    #[arg(short, long)]
+    pub watch: bool,
+    /// `-o`.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `homelab daemon`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Daemon {
+    /// Watch only these namespaces, comma separated (default: all)
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACE,…")]
+    pub namespaces: Vec<String>,
+    /// Directory of the store, its key file and the caches
+    #[arg(long, default_value = "/var/lib/homelab", value_name = "DIR", env = "HOMELAB_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// Image of the init container that brings secrets into pods
+    #[arg(long, default_value = "homelab.dev/homelab-agent:dev", value_name = "IMAGE", env = "HOMELAB_AGENT_IMAGE")]
+    pub agent_image: String,
+    /// When nodes pull that image
+    #[arg(long, default_value = "IfNotPresent", value_name = "POLICY", env = "HOMELAB_AGENT_PULL_POLICY")]
+    pub agent_pull_policy: String,
+    /// URL under which pods reach the secret server (default: its Service, https://homelab.NAMESPACE.svc:8200)
+    #[arg(long, value_name = "URL")]
+    pub advertise_secrets_url: Option<String>,
+    /// URL under which the API server reaches the admission webhook (default: by the Service `homelab`)
+    #[arg(long, value_name = "URL")]
+    pub webhook_url: Option<String>,
+    /// Name of the daemon's Service
+    #[arg(long, default_value = "homelab", value_name = "NAME")]
+    pub service: String,
+    /// Address of the secret server (TLS)
+    #[arg(long, default_value = "0.0.0.0:8200", value_name = "ADDR")]
+    pub listen_secrets: SocketAddr,
+    /// Address of the admission webhook (TLS)
+    #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDR")]
+    pub listen_admission: SocketAddr,
+    /// Address of the Git webhooks
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    pub listen_hooks: SocketAddr,
+    /// Address of metrics and health
+    #[arg(long, default_value = "0.0.0.0:9090", value_name = "ADDR")]
+    pub listen_metrics: SocketAddr,
+    /// How long a Lease lasts without being renewed
+    #[arg(long, default_value = "15s", value_name = "TIME", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// How long a changed plain Service takes to reach every node
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = duration)]
+    pub propagation: Duration,
+    /// Program `helm`
+    #[arg(long, default_value = "helm", value_name = "FILE", env = "HOMELAB_HELM")]
+    pub helm: PathBuf,
+    /// Program `git` (for file:// repositories)
+    #[arg(long, default_value = "git", value_name = "FILE", env = "HOMELAB_GIT")]
+    pub git: PathBuf,
+    /// Write logs as JSON lines
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// How `homelab kv` reaches the store.
+#[derive(Clone, Debug, Default, ClapArgs)]
+#[command(next_help_heading = "Secret server")]
+pub struct Server {
+    /// Address (default: $HOMELAB_ADDR, $BAO_ADDR, $VAULT_ADDR, or a port-forward to the daemon)
+    #[arg(long, value_name = "URL")]
+    pub address: Option<String>,
+    /// PEM file of the CA (default: $HOMELAB_CACERT, $BAO_CACERT, $VAULT_CACERT, or the ConfigMap `homelab-ca`)
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// ServiceAccount to log in as when there is no token in $HOMELAB_TOKEN, $BAO_TOKEN, $VAULT_TOKEN
+    /// (default: homelab-admin in the daemon's namespace)
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub account: Option<String>,
+}
+
+/// Data of a secret on the command line.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Data {
+    /// KEY=VALUE, KEY=@FILE (`\@` for a value that begins with @), or `-` for one JSON object on stdin
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    pub pairs: Vec<String>,
+    /// Write only if the current version is this one (0: only if there is none)
+    #[arg(long, value_name = "VERSION")]
+    pub cas: Option<u64>,
+}
+
+/// `homelab kv …`. PATH is MOUNT/PATH, as in kv/web/db.
+#[derive(Debug, Subcommand)]
+pub enum Kv {
+    /// Print a secret
+    Get {
+        /// MOUNT/PATH
+        path: String,
+        /// Version (default: the newest)
+        #[arg(long)]
+        version: Option<u64>,
+        /// Print only the value of this key, with no newline added when stdout is no terminal
+        #[arg(long)]
+        field: Option<String>,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Write a new version
+    Put {
+        /// MOUNT/PATH
+        path: String,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Write a new version that keeps the keys not named
+    Patch {
+        /// MOUNT/PATH
+        path: String,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List the names under a path
+    List {
+        /// MOUNT or MOUNT/PATH
+        path: String,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Delete versions; they can be undeleted
+    Delete {
+        /// MOUNT/PATH
+        path: String,
+        /// Versions, comma separated (default: the newest)
+        #[arg(long, value_delimiter = ',')]
+        versions: Vec<u64>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Bring deleted versions back
+    Undelete {
+        /// MOUNT/PATH
+        path: String,
+        /// Versions, comma separated
+        #[arg(long, value_delimiter = ',', required = true)]
+        versions: Vec<u64>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Destroy versions for good
+    Destroy {
+        /// MOUNT/PATH
+        path: String,
+        /// Versions, comma separated
+        #[arg(long, value_delimiter = ',', required = true)]
+        versions: Vec<u64>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// The versions of a secret, without values
+    History {
+        /// MOUNT/PATH
+        path: String,
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Flags of a request to an App.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Request {
+    /// Name of the App
+    pub name: String,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not wait for the answer
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub timeout: Duration,
+}
+
+/// `homelab app …`.
+#[derive(Debug, Subcommand)]
+pub enum App {
+    /// List Apps
+    List {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// What an App does and what it waits for
+    Status {
+        /// Name of the App
+        name: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// The revisions that are kept, newest first
+    History {
+        /// Name of the App
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Go on to the next step, or over the gates that are left (a revision that failed is not promoted: `retry` it)
+    Promote {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Open an approval gate
+    Approve {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Stop the rollout and give the traffic back
+    Abort {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Hold the rollout where it is
+    Pause {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Go on after a pause
+    Resume {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Try a failed revision again
+    Retry {
+        #[command(flatten)]
+        request: Request,
+    },
+    /// Go back to an earlier revision with its secret versions
+    Rollback {
+        #[command(flatten)]
+        request: Request,
+        /// The revision (default: the one that served before)
+        #[arg(long)]
+        revision: Option<String>,
+    },
+    /// Why the App is as it is: its conditions, its plan and its last events
+    Explain {
+        /// Name of the App
+        name: String,
+        /// `case`: spec, observation and time as a test case of the planner
+        #[arg(short, long = "output", value_name = "FORMAT")]
+        format: Option<ExplainFormat>,
+    },
+}
+
+/// `homelab app explain -o`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// A test case of the planner (YAML)
+    Case,
+}
+
+/// `homelab sync`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Sync {
+    /// Name of the GitSync
+    pub name: String,
+    /// Do not wait until it has applied
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2m")]
+    pub timeout: Duration,
+}
+
+/// `homelab status`.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub struct Status {
+    /// `-A`, `-w`, `-o`.
+    #[command(flatten)]
+    pub listing: Listing,
+}
+
+/// `homelab print-crds`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct PrintCrds {
+    /// Write a JSON schema for each kind into this directory instead
+    #[arg(long, value_name = "DIR")]
+    pub schemas: Option<PathBuf>,
+}
+
+/// Reads "90s", "2m", "1h", "250ms" or a number of seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time; write 30s, 2m or 1h"))?;
+    match unit {
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "ms" => Ok(Duration::from_millis(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        _ => Err(format!("`{text}` is no time; write 30s, 2m or 1h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("soon").is_err());
+        assert!(duration("2x").is_err());
+    }
+
+    #[test]
+    fn kubectl_flags_are_understood_anywhere() {
+        let args = Args::try_parse_from(["homelab", "app", "list", "-A", "-w", "-o", "json", "--context", "home", "-n", "web"]);
+        let args = args.expect("flags as kubectl's");
+        assert_eq!(args.global.namespace.as_deref(), Some("web"));
+        assert!(matches!(args.command, Command::App(App::List { listing }) if listing.all_namespaces && listing.watch));
+    }
+}
