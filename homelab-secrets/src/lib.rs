@@ -1,1 +1,31 @@
 //! A sealed, versioned secret store with Vault's KV v2 API, policies, and injection into pods.
+//!
+//! Floors, each reaching only downwards:
+//!
+//! - base, pure: [`seal`] (AES-256-SIV), [`keys`] (slot → root → data keys), [`kv`] (all rules of KV v2), [`policy`],
+//!   [`api`] (kinds), [`inject`] (what brings secrets into a pod template);
+//! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
+//! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies in step with the cluster.
+//!
+//! A value is open only between [`store`] and its caller. No error, log line or `Debug` form of this crate holds one.
+
+pub mod api;
+pub mod error;
+pub mod inject;
+pub mod keys;
+pub mod kv;
+pub mod policy;
+pub mod seal;
+
+#[cfg(feature = "store")]
+pub mod backend;
+#[cfg(feature = "controller")]
+pub mod controller;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "store")]
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use error::Error;

@@ -1,0 +1,1 @@
+//! Keeps policies in step with the cluster.

@@ -1,0 +1,1 @@
+//! What brings secrets into a pod.

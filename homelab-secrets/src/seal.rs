@@ -1,0 +1,1 @@
+//! The module `seal` of the store.

@@ -1,0 +1,1 @@
+//! The module `server` of the store.
