@@ -161,7 +161,11 @@ impl Account {
 
     /// The groups that Kubernetes gives it.
     pub fn groups(&self) -> [String; 3] {
-        ["system:serviceaccounts".into(), format!("system:serviceaccounts:{}", self.namespace), "system:authenticated".into()]
+        [
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{}", self.namespace),
+            "system:authenticated".into(),
+        ]
     }
 }
 
