@@ -51,6 +51,19 @@ pub mod annotation {
     pub const FAILED: &str = "homelab.dev/failed";
     /// On a revision Secret: RFC 3339 time at which it last became active.
     pub const ACTIVATED_AT: &str = "homelab.dev/activated-at";
+    /// On a revision Secret: it is not rolled out until Git or a secret moves on, or a person asks; the value names the
+    /// revision that serves instead (empty: the active one).
+    pub const HELD: &str = "homelab.dev/held";
+    /// On a revision Secret: who answered its approval gates.
+    pub const APPROVED: &str = "homelab.dev/approved";
+    /// On a revision Secret: who asked for the rest of its rollout at once.
+    pub const PROMOTED: &str = "homelab.dev/promoted";
+    /// On a revision Secret: who paused its rollout.
+    pub const PAUSED: &str = "homelab.dev/paused";
+    /// On a revision Secret: RFC 3339 time of the last request to try it again; earlier verdicts do not count.
+    pub const RETRIED_AT: &str = "homelab.dev/retried-at";
+    /// On a revision Secret: id of the last request that was answered, in the same write as its effect.
+    pub const HANDLED: &str = "homelab.dev/handled";
     /// On a GitSync: any new value asks for a fetch now (written by `homelab sync` and the webhook).
     pub const SYNC_REQUESTED_AT: &str = "homelab.dev/sync-requested-at";
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use homelab_core::meta::{Account, ObjectRef};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -87,16 +88,22 @@ pub struct Deployment {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlotState {
     /// The newest release record, if there is one.
+    #[serde(default)]
     pub release: Option<Release>,
     /// Objects of the newest deployed release that are not there, or whose live content differs from the record.
+    #[serde(default)]
     pub drift: Vec<String>,
     /// Objects of that release that are not healthy yet, with the reason; empty = ready.
+    #[serde(default)]
     pub waiting: Vec<String>,
     /// Objects that can not become healthy by waiting (image that does not exist, failed Job …), with the reason.
+    #[serde(default)]
     pub failed: Vec<String>,
     /// Services of that release, as the candidates for backends.
+    #[serde(default)]
     pub services: Vec<ServiceInfo>,
     /// Replica counts of live workloads by `Kind/name`.
+    #[serde(default)]
     pub replicas: BTreeMap<String, i32>,
 }
 
@@ -113,6 +120,9 @@ pub struct Release {
     pub status: ReleaseStatus,
     /// Helm's words for it.
     pub description: String,
+    /// When the record was written (`info.last_deployed`); deadlines count from here.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// Status of a release, as far as decisions need it.
