@@ -1,11 +1,118 @@
 //! `cargo xtask image`: the project's OCI images, without a container engine or a registry.
+//!
+//! Layers are kept by the digest of what went in, so a change of the daemon writes one layer and nothing below it.
 
 pub(crate) mod archive;
 pub(crate) mod layer;
+mod rootfs;
 
-use anyhow::{Result, bail};
+use std::{fs::File, io::BufWriter, path::PathBuf, thread};
+
+use anyhow::{Context, Result, bail};
+use lexopt::{Arg, ValueExt as _};
+use serde_json::json;
+
+use self::{
+    archive::Image,
+    layer::{Entry, Layer},
+};
+use crate::{
+    cargo,
+    cluster::{self, Cluster, containerd},
+    paths, programs,
+    shell::say,
+};
+
+/// A numeric user, so that `runAsNonRoot` can be checked.
+const USER: &str = "65532:65532";
 
 /// `cargo xtask image …`.
-pub(crate) fn main(_args: lexopt::Parser) -> Result<()> {
-    bail!("not there yet")
+pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
+    let (mut name, mut kubeconfig, mut load) = (cluster::DEFAULT.to_owned(), None, false);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("name") => name = args.value()?.string()?,
+            Arg::Long("kubeconfig") => kubeconfig = Some(PathBuf::from(args.value()?)),
+            Arg::Long("load") => load = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    // A cluster that is not there is said before the builds, not after.
+    let cluster = if load { Some(cluster::existing(&name, kubeconfig)?) } else { None };
+    let images = all()?;
+    match cluster {
+        Some(cluster) => load_into(&cluster, &images),
+        None => images.iter().try_for_each(|image| write(image).map(drop)),
+    }
+}
+
+/// Builds all images of the project.
+pub(crate) fn all() -> Result<Vec<Image>> {
+    // The root file system comes over the network while the compiler works.
+    let base = thread::spawn(rootfs::layer);
+    let homelab = cargo::HOMELAB.build()?;
+    let agent = cargo::AGENT.build()?;
+    let testapp = cargo::TESTAPP.build()?;
+    let tools = programs::ensure(programs::IMAGE)?;
+    let tools = Layer::of_files(vec![
+        file("usr/local/bin/helm", tools.path("helm")?.to_path_buf()),
+        file("usr/local/bin/kustomize", tools.path("kustomize")?.to_path_buf()),
+    ])?;
+    let ours = Layer::of_files(vec![
+        file("usr/local/bin/homelab", homelab),
+        file("usr/local/bin/homelab-agent", agent.clone()),
+    ])?;
+    let Ok(base) = base.join() else { bail!("the thread that makes the root file system has panicked; see above") };
+    let config = json!({
+        "Entrypoint": ["/usr/local/bin/homelab"], "Cmd": ["daemon"], "User": USER, "WorkingDir": "/tmp",
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp"],
+    });
+    Ok(vec![
+        Image { name: "homelab.dev/homelab:dev".to_owned(), config, layers: vec![base?, tools, ours] },
+        alone("homelab.dev/homelab-agent:dev", "homelab-agent", agent)?,
+        alone("homelab.dev/testapp:dev", "homelab-testapp", testapp)?,
+    ])
+}
+
+/// Imports images into our cluster; for one that is not ours, writes files and says what to do with them.
+pub(crate) fn load_into(cluster: &Cluster, images: &[Image]) -> Result<()> {
+    match cluster {
+        Cluster::Own(spec) => images.iter().try_for_each(|image| containerd::load(spec, image)),
+        Cluster::Foreign(_) => {
+            let files = images.iter().map(|i| write(i).map(|f| f.display().to_string())).collect::<Result<Vec<_>>>()?;
+            say(format!(
+                "load these with your cluster's tool, for example: kind load image-archive {}",
+                files.join(" ")
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn file(to: &'static str, from: PathBuf) -> Entry {
+    Entry { to, from, mode: 0o755 }
+}
+
+/// An image that is one static program.
+fn alone(name: &str, to: &'static str, from: PathBuf) -> Result<Image> {
+    let layers = vec![Layer::of_files(vec![file(to, from)])?];
+    Ok(Image { name: name.to_owned(), config: json!({ "Entrypoint": [format!("/{to}")], "User": USER }), layers })
+}
+
+/// Writes an image under `target/images`, unless the same one is there.
+fn write(image: &Image) -> Result<PathBuf> {
+    let dir = paths::workspace().join("target/images");
+    paths::make(&dir)?;
+    let stem = image.name.rsplit('/').next().unwrap_or("image").replace(':', "-");
+    let (file, mark) = (dir.join(format!("{stem}.tar")), dir.join(format!("{stem}.digest")));
+    let digest = image.digest()?;
+    if !file.exists() || std::fs::read_to_string(&mark).unwrap_or_default() != digest {
+        let part = dir.join(format!("{stem}.part"));
+        let out = File::create(&part).with_context(|| format!("{} can not be made", part.display()))?;
+        image.write(BufWriter::new(out), |_| false)?;
+        std::fs::rename(&part, &file).with_context(|| format!("{} can not be put in its place", file.display()))?;
+        paths::write(&mark, &digest)?;
+    }
+    say(format!("{}: {} ({digest})", image.name, file.display()));
+    Ok(file)
 }
