@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod error;
+mod hex;
 pub mod inject;
 pub mod keys;
 pub mod kv;
