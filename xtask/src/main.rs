@@ -9,6 +9,7 @@
 #![expect(clippy::print_stderr, reason = "progress goes to stderr")]
 #![expect(clippy::print_stdout, reason = "data goes to stdout")]
 
+mod cargo;
 mod cluster;
 mod debian;
 mod image;

@@ -92,6 +92,16 @@ impl Cmd {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The same while its stderr is shown as it comes: for compilers.
+    pub(crate) fn read_shown(mut self) -> Result<String> {
+        self.inner.stderr(Stdio::inherit());
+        let output = self.inner.output().with_context(|| self.no_start())?;
+        if !output.status.success() {
+            bail!("`{}` failed: {}", self.text(), output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs it with this input.
     pub(crate) fn input(mut self, bytes: &[u8]) -> Result<()> {
         self.inner.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,10 @@
 //! Taking a cluster down, so that nothing of it stays: whatever state a crash left it in.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, unmount};
@@ -11,35 +15,33 @@ use crate::paths;
 /// Ends, unmounts and removes everything of this cluster.
 pub(crate) fn destroy(spec: &Spec) -> Result<()> {
     cgroup::destroy(spec)?;
-    // While the folder can still be read: it tells what was put elsewhere.
-    remove_shim_sockets(spec);
+    remove_dead_sockets();
     unmount_below(&spec.dir)?;
     network::destroy(spec)?;
     remove_leftovers(spec);
     paths::remove_dir(&spec.dir)
 }
 
-/// Shims listen under /run/containerd, whatever containerd's own folders are; their bundle says where.
-fn remove_shim_sockets(spec: &Spec) {
-    let bundles = spec.file("containerd/state/io.containerd.runtime.v2.task/k8s.io");
-    for bundle in std::fs::read_dir(bundles).into_iter().flatten().flatten() {
-        let address = std::fs::read_to_string(bundle.path().join("address")).unwrap_or_default();
-        if let Some(socket) = address.trim().strip_prefix("unix://") {
+/// Shims listen under /run/containerd, whatever containerd's own folders are, and a killed one leaves its socket. One
+/// that refuses has no listener any more, so it is of no use to any containerd.
+fn remove_dead_sockets() {
+    for socket in entries("/run/containerd/s") {
+        if UnixStream::connect(&socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
             let _ = std::fs::remove_file(socket);
         }
     }
 }
 
-/// What kubelet and CNI keep in fixed places, recognised by where it leads or by our name.
+/// What kubelet and CNI keep in fixed places, recognised by our folder's path in it.
 fn remove_leftovers(spec: &Spec) {
     for link in entries("/var/log/containers") {
         if std::fs::read_link(&link).is_ok_and(|to| to.starts_with(&spec.dir)) {
             let _ = std::fs::remove_file(link);
         }
     }
-    let prefix = format!("{}-", spec.namespace());
+    let ours = format!("\"{}/", spec.dir.display());
     for result in entries("/var/lib/cni/results") {
-        if result.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)) {
+        if std::fs::read_to_string(&result).is_ok_and(|text| text.contains(&ours)) {
             let _ = std::fs::remove_file(result);
         }
     }
