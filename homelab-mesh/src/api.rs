@@ -1,0 +1,3 @@
+//! Objects of others, as far as we read them.
+
+pub mod gateway;
