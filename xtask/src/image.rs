@@ -6,7 +6,7 @@ pub(crate) mod archive;
 pub(crate) mod layer;
 mod rootfs;
 
-use std::{fs::File, io::BufWriter, path::PathBuf, thread};
+use std::{ffi::OsString, fs::File, io::BufWriter, path::PathBuf, thread};
 
 use anyhow::{Context, Result, bail};
 use lexopt::{Arg, ValueExt as _};
@@ -23,6 +23,12 @@ use crate::{
     shell::say,
 };
 
+/// The daemon with `git`, `helm` and `kustomize`.
+const HOMELAB: &str = "homelab.dev/homelab:dev";
+/// What an init container runs.
+const AGENT: &str = "homelab.dev/homelab-agent:dev";
+/// The application that demo and tests roll out.
+const TESTAPP: &str = "homelab.dev/testapp:dev";
 /// A numeric user, so that `runAsNonRoot` can be checked.
 const USER: &str = "65532:65532";
 
@@ -39,18 +45,39 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
     }
     // A cluster that is not there is said before the builds, not after.
     let cluster = if load { Some(cluster::existing(&name, kubeconfig)?) } else { None };
-    let images = all()?;
+    let images = all(cargo::HOMELAB.profile)?.images;
     match cluster {
         Some(cluster) => load_into(&cluster, &images),
         None => images.iter().try_for_each(|image| write(image).map(drop)),
     }
 }
 
-/// Builds all images of the project.
-pub(crate) fn all() -> Result<Vec<Image>> {
+/// The project's programs and images.
+pub(crate) struct Built {
+    /// `homelab`, for use on this machine too.
+    pub(crate) homelab: PathBuf,
+    /// All images.
+    pub(crate) images: Vec<Image>,
+}
+
+impl Built {
+    /// What tests, demo and bench find in their environment.
+    pub(crate) fn env(&self) -> Vec<(String, OsString)> {
+        let image = |variable: &str, name: &str| (variable.to_owned(), OsString::from(name));
+        vec![
+            ("HOMELAB_BIN".to_owned(), self.homelab.clone().into_os_string()),
+            image("HOMELAB_IMAGE", HOMELAB),
+            image("HOMELAB_AGENT_IMAGE", AGENT),
+            image("HOMELAB_TESTAPP_IMAGE", TESTAPP),
+        ]
+    }
+}
+
+/// Builds all images of the project, with `homelab` in this profile.
+pub(crate) fn all(profile: &str) -> Result<Built> {
     // The root file system comes over the network while the compiler works.
     let base = thread::spawn(rootfs::layer);
-    let homelab = cargo::HOMELAB.build()?;
+    let homelab = cargo::HOMELAB.build_as(profile)?;
     let agent = cargo::AGENT.build()?;
     let testapp = cargo::TESTAPP.build()?;
     let tools = programs::ensure(programs::IMAGE)?;
@@ -59,7 +86,7 @@ pub(crate) fn all() -> Result<Vec<Image>> {
         file("usr/local/bin/kustomize", tools.path("kustomize")?.to_path_buf()),
     ])?;
     let ours = Layer::of_files(vec![
-        file("usr/local/bin/homelab", homelab),
+        file("usr/local/bin/homelab", homelab.clone()),
         file("usr/local/bin/homelab-agent", agent.clone()),
     ])?;
     let Ok(base) = base.join() else { bail!("the thread that makes the root file system has panicked; see above") };
@@ -67,11 +94,12 @@ pub(crate) fn all() -> Result<Vec<Image>> {
         "Entrypoint": ["/usr/local/bin/homelab"], "Cmd": ["daemon"], "User": USER, "WorkingDir": "/tmp",
         "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp"],
     });
-    Ok(vec![
-        Image { name: "homelab.dev/homelab:dev".to_owned(), config, layers: vec![base?, tools, ours] },
-        alone("homelab.dev/homelab-agent:dev", "homelab-agent", agent)?,
-        alone("homelab.dev/testapp:dev", "homelab-testapp", testapp)?,
-    ])
+    let images = vec![
+        Image { name: HOMELAB.to_owned(), config, layers: vec![base?, tools, ours] },
+        alone(AGENT, "homelab-agent", agent)?,
+        alone(TESTAPP, "homelab-testapp", testapp)?,
+    ];
+    Ok(Built { homelab, images })
 }
 
 /// Imports images into our cluster; for one that is not ours, writes files and says what to do with them.

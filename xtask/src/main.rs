@@ -11,30 +11,43 @@
 
 mod cargo;
 mod cluster;
+mod codegen;
 mod debian;
+mod demo;
+mod dev;
 mod image;
 mod lock;
 mod paths;
 mod pins;
 mod programs;
 mod shell;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use lexopt::Arg;
 
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  cluster up|down|status|load IMAGE|kubeconfig|env [--name N] [--kubeconfig F]   a real Kubernetes with one real node
-  image [--load] [--name CLUSTER]                                               the project's OCI images
+  cluster up|down [--all]|status|load IMAGE|kubeconfig|env [--name N] [--kubeconfig F]
+                                                               a real Kubernetes with one real node
+  image [--load] [--name CLUSTER]                              the project's OCI images, under target/images or in a cluster
+  dev [--name CLUSTER] [-- DAEMON ARGUMENTS]                   the daemon on this machine, started anew at each save
+  test [--fast] [--all] [--suite NAME] [--deadline 80m] [--keep]   everything that has to hold; --fast without a cluster
+  demo [--keep]                                                the main job, end to end, on a cluster of its own
+  bench [WHAT] [--keep]                                        the numbers, with a release build
+  tidy                                                         the design's invariants
+  codegen [--check]                                            CRDs and JSON schemas
 
 Programs from outside are built or downloaded once and kept in $HOMELAB_CACHE (or $XDG_CACHE_HOME/homelab, ~/.cache/homelab).
 ";
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -42,21 +55,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     let mut args = lexopt::Parser::from_env();
-    let Some(first) = args.next()? else {
-        print!("{HELP}");
-        return Ok(());
-    };
-    match first {
-        lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => print!("{HELP}"),
-        lexopt::Arg::Value(command) => match command.to_string_lossy().as_ref() {
-            "cluster" => cluster::main(args)?,
-            "image" => image::main(args)?,
-            "help" => print!("{HELP}"),
-            other => bail!("there is no command `{other}`; `cargo xtask help` lists them"),
-        },
-        other => return Err(other.unexpected().into()),
+    match args.next()? {
+        None | Some(Arg::Short('h') | Arg::Long("help")) => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Arg::Value(command)) => command_of(&command.to_string_lossy(), args),
+        Some(other) => Err(other.unexpected().into()),
     }
-    Ok(())
+}
+
+fn command_of(name: &str, args: lexopt::Parser) -> Result<ExitCode> {
+    match name {
+        "cluster" => cluster::main(args)?,
+        "image" => image::main(args)?,
+        "dev" => dev::main(args)?,
+        "codegen" => codegen::main(args)?,
+        "tidy" => tidy::run()?,
+        "test" => return test::main(args),
+        "demo" => return demo::demo(args),
+        "bench" => return demo::bench(args),
+        "help" => print!("{HELP}"),
+        other => bail!("there is no command `{other}`; `cargo xtask help` lists them"),
+    }
+    Ok(ExitCode::SUCCESS)
 }

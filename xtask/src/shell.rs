@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::Write as _,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
     sync::mpsc,
@@ -102,17 +102,18 @@ impl Cmd {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs it with this input.
-    pub(crate) fn input(mut self, bytes: &[u8]) -> Result<()> {
-        self.inner.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// Runs it, shows what it says as it comes, and returns whether it succeeded and what it said.
+    pub(crate) fn tee(mut self) -> Result<(bool, String)> {
+        self.inner.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.inner.spawn().with_context(|| self.no_start())?;
-        let mut pipe = child.stdin.take().context("the child has no standard input")?;
-        // A program that fails early closes its input; what it said then is the better message.
-        let sent = pipe.write_all(bytes);
-        drop(pipe);
-        let output = child.wait_with_output().with_context(|| format!("`{}` can not be waited for", self.text()))?;
-        self.check(output)?;
-        sent.with_context(|| format!("`{}` did not read its input", self.text()))
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let said = thread::scope(|scope| {
+            let out = scope.spawn(move || out.map(show).unwrap_or_default());
+            let err = err.map(show).unwrap_or_default();
+            out.join().unwrap_or_default() + &err
+        });
+        let status = child.wait().with_context(|| format!("`{}` can not be waited for", self.text()))?;
+        Ok((status.success(), said))
     }
 
     /// Whether it ran and succeeded.
@@ -136,6 +137,18 @@ impl Cmd {
     fn no_start(&self) -> String {
         format!("`{}` can not be started; is {} installed?", self.text(), self.inner.get_program().to_string_lossy())
     }
+}
+
+/// Copies a program's output to ours, line by line.
+fn show(from: impl std::io::Read) -> String {
+    let mut said = String::new();
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        say(&*line);
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
 }
 
 /// The last lines of a text.

@@ -1,0 +1,123 @@
+//! The project's own checks, cheap ones first, and the end-to-end tests on a real cluster.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{Counts, Options, Report, nextest, step};
+use crate::{
+    cargo::cargo,
+    cluster, codegen, image,
+    programs::{self, Programs},
+    shell::say,
+    tidy,
+};
+
+/// The cluster that the tests use.
+const CLUSTER: &str = "test";
+/// The four libraries and what they share: each must hold without its features, too.
+const LIBRARIES: [&str; 5] = ["homelab-core", "homelab-secrets", "homelab-gitops", "homelab-rollout", "homelab-mesh"];
+
+/// Runs everything but the peer suites.
+pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    // Only downloads: compilers of two kinds at once would take longer than one after the other.
+    let prefetch = (!options.fast).then(|| programs::prefetch(programs::CLUSTER));
+    let checks = programs::ensure(programs::CHECKS)?;
+    let nextest = checks.path("cargo-nextest")?;
+    step(report, "format", || once(cargo().args(["fmt", "--all", "--check"]).run()));
+    step(report, "lints", || once(lints()));
+    step(report, "lints without features", || once(LIBRARIES.iter().try_for_each(|l| lints_bare(l))));
+    let mut inventory = None;
+    step(report, "tests compile", || {
+        inventory = Some(nextest::list(nextest)?);
+        Ok(Counts::one_passed())
+    });
+    let Some(inventory) = inventory else {
+        report.not_run("unit, contract and property tests", 0, "the tests do not compile");
+        return Ok(());
+    };
+    step(report, "unit, contract and property tests", || nextest::unit(nextest, inventory));
+    step(report, "documentation's examples", nextest::doc);
+    step(report, "dependencies", || once(dependencies(&checks)));
+    step(report, "tidy", || once(tidy::run()));
+    step(report, "generated files", || once(codegen::run(true)));
+    if let Some(Err(error)) = prefetch.and_then(|handle| handle.join().ok()) {
+        say(format!("downloading ahead failed, which is tried again below: {error:#}"));
+    }
+    match options.fast {
+        true => report.not_run("end-to-end", inventory.end_to_end, &format!("{} tests (--fast)", inventory.end_to_end)),
+        false => end_to_end(options, report, nextest, inventory.end_to_end),
+    }
+    Ok(())
+}
+
+fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usize) {
+    let mut built = None;
+    step(report, "images", || {
+        built = Some(image::all(crate::cargo::HOMELAB.profile)?);
+        Ok(Counts::one_passed())
+    });
+    let Some(built) = built else {
+        return report.not_run("end-to-end", tests, "there are no images");
+    };
+    let mut cluster = None;
+    step(report, "cluster", || {
+        let up = cluster::up(CLUSTER, None)?;
+        image::load_into(&up, &built.images)?;
+        cluster = Some(up);
+        Ok(Counts::one_passed())
+    });
+    let Some(cluster) = cluster else {
+        return report.not_run("end-to-end", tests, "there is no cluster");
+    };
+    let passed = step(report, "end-to-end", || {
+        let env = [cluster.env()?, built.env()].concat();
+        nextest::end_to_end(nextest, &env)
+    });
+    if !passed {
+        keep_logs(&cluster);
+    }
+    if options.keep {
+        say(format!("the cluster stays: eval \"$(cargo xtask cluster env --name {CLUSTER})\""));
+    } else {
+        step(report, "cluster goes without a trace", || once(cluster::down(CLUSTER, None)));
+    }
+}
+
+fn once(result: Result<()>) -> Result<Counts> {
+    result.map(|()| Counts::one_passed())
+}
+
+fn lints() -> Result<()> {
+    let cmd = cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--all-features"]);
+    cmd.args(["--", "-D", "warnings"]).run().context("clippy has something to say; its messages are above")
+}
+
+fn lints_bare(library: &str) -> Result<()> {
+    let cmd =
+        cargo().args(["clippy", "--quiet", "--package", library, "--no-default-features", "--", "-D", "warnings"]);
+    cmd.run().with_context(|| format!("{library} does not hold without its features; the messages are above"))
+}
+
+/// No advisories: their database is not to be had offline.
+fn dependencies(checks: &Programs) -> Result<()> {
+    let cmd = crate::shell::Cmd::new(checks.path("cargo-deny")?).dir(&crate::paths::workspace());
+    cmd.args(["--offline", "--log-level", "error", "check", "bans", "licenses", "sources"])
+        .run()
+        .context("cargo-deny objects to a dependency; deny.toml says what is allowed")
+}
+
+/// Copies the components' logs out of a cluster that is about to go.
+pub(crate) fn keep_logs(cluster: &cluster::Cluster) {
+    let cluster::Cluster::Own(spec) = cluster else { return };
+    let to = crate::paths::workspace().join("target/cluster-logs");
+    let copied = crate::paths::make(&to).and_then(|()| {
+        crate::shell::Cmd::new("cp")
+            .args(["-r", &spec.text("logs"), &to.join(&spec.name).display().to_string()])
+            .quiet()
+    });
+    match copied {
+        Ok(()) => say(format!("logs of the cluster's components: {}", to.join(&spec.name).display())),
+        Err(error) => say(format!("the logs of the cluster's components could not be kept: {error:#}")),
+    }
+}

@@ -1,0 +1,143 @@
+//! Peer suites: tests against other projects' programs (Istio, Argo CD, Flux, OLM …), which take long to build.
+//!
+//! They share what is left of the time: those whose files changed since they last passed come first, then those that
+//! passed longest ago. What does not fit is said, with the time that it would need.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Counts, Options, Report, step};
+use crate::{paths, shell::Cmd};
+
+/// A suite: how it is called, what it depends on and how it is run.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    /// Name for `--suite`.
+    name: &'static str,
+    /// Files and folders of the repository whose change makes it urgent.
+    paths: &'static [&'static str],
+    /// How long it takes where it never ran before.
+    minutes: u64,
+    /// Runs it.
+    run: fn() -> Result<Counts>,
+}
+
+/// All suites.
+const SUITES: &[Suite] = &[];
+
+/// When a suite passed last.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Record {
+    commit: String,
+    seconds: u64,
+    when: u64,
+}
+
+/// What the order of suites depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Standing {
+    changed: bool,
+    passed_at: u64,
+    needs: Duration,
+}
+
+/// Runs as many suites as the time allows.
+pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
+    let mut suites = Vec::new();
+    for suite in SUITES {
+        suites.push((suite, standing(suite)?));
+    }
+    suites.sort_by_key(|(_, s)| urgency(s));
+    for (suite, standing) in suites {
+        if options.fast {
+            report.not_run(suite.name, 0, "--fast");
+        } else if options.all || fits(&standing, options.deadline.saturating_duration_since(Instant::now())) {
+            run_suite(suite, report);
+        } else {
+            report.not_run(suite.name, 0, &format!("needs ~{} min", standing.needs.as_secs().div_ceil(60)));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the suite of this name.
+pub(super) fn run_one(name: &str, report: &mut Report) -> Result<()> {
+    let known = SUITES.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+    let suite = SUITES.iter().find(|s| s.name == name);
+    let suite = suite.with_context(|| {
+        format!("there is no suite `{name}`; there are: {}", if known.is_empty() { "none yet" } else { &known })
+    })?;
+    run_suite(suite, report);
+    Ok(())
+}
+
+fn run_suite(suite: &Suite, report: &mut Report) {
+    let start = Instant::now();
+    if step(report, suite.name, suite.run) {
+        let written = head().and_then(|commit| {
+            let when = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let record = Record { commit, seconds: start.elapsed().as_secs(), when };
+            paths::write(&record_file(suite)?, serde_json::to_vec(&record)?)
+        });
+        if let Err(error) = written {
+            crate::shell::say(format!("that {} passed could not be written down: {error:#}", suite.name));
+        }
+    }
+}
+
+/// Sorts first what changed, then what passed longest ago, then what is quick.
+fn urgency(standing: &Standing) -> (bool, u64, Duration) {
+    (!standing.changed, standing.passed_at, standing.needs)
+}
+
+/// Half as long again as last time: machines differ.
+fn fits(standing: &Standing, left: Duration) -> bool {
+    standing.needs + standing.needs / 2 <= left
+}
+
+fn standing(suite: &Suite) -> Result<Standing> {
+    let first = Standing { changed: true, passed_at: 0, needs: Duration::from_secs(suite.minutes * 60) };
+    let Ok(bytes) = std::fs::read(record_file(suite)?) else { return Ok(first) };
+    let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return Ok(first) };
+    let unchanged = git().args(["diff", "--quiet", &record.commit, "--"]).args(suite.paths).ok();
+    Ok(Standing { changed: !unchanged, passed_at: record.when, needs: Duration::from_secs(record.seconds) })
+}
+
+fn record_file(suite: &Suite) -> Result<PathBuf> {
+    Ok(paths::in_cache("suites")?.join(format!("{}.json", suite.name)))
+}
+
+fn head() -> Result<String> {
+    Ok(git().args(["rev-parse", "HEAD"]).read()?.trim().to_owned())
+}
+
+fn git() -> Cmd {
+    Cmd::new("git").dir(&paths::workspace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(changed: bool, passed_at: u64, minutes: u64) -> Standing {
+        Standing { changed, passed_at, needs: Duration::from_secs(minutes * 60) }
+    }
+
+    #[test]
+    fn changed_suites_come_first_then_the_longest_unproved() {
+        let mut all = [standing(false, 10, 1), standing(true, 90, 9), standing(false, 5, 20), standing(true, 0, 12)];
+        all.sort_by_key(urgency);
+        assert_eq!(all.map(|s| s.passed_at), [0, 90, 5, 10]);
+    }
+
+    #[test]
+    fn a_suite_that_may_not_end_in_time_is_not_begun() {
+        assert!(fits(&standing(true, 0, 10), Duration::from_secs(15 * 60)));
+        assert!(!fits(&standing(true, 0, 10), Duration::from_secs(14 * 60)));
+    }
+}
