@@ -13,11 +13,12 @@ mod kinds;
 
 pub use kinds::{Kind, Kinds, KindsError};
 
-/// A client that acts as `account` (impersonation), with the groups that Kubernetes gives it.
+/// A client that acts as `account` (impersonation).
+///
+/// It names no groups: the API server then gives the account its own, and we need no right to impersonate groups.
 pub fn impersonate(config: &Config, account: &Account) -> kube::Result<Client> {
     let mut config = config.clone();
     config.auth_info.impersonate = Some(account.username());
-    config.auth_info.impersonate_groups = Some(account.groups().into());
     Client::try_from(config)
 }
 

@@ -105,12 +105,8 @@ impl LeaseHolder {
     }
 
     async fn renew_once(&self, lease: &mut Lease) -> kube::Result<bool> {
-        let spec = claim(
-            lease.spec.as_ref().unwrap_or(&LeaseSpec::default()),
-            &self.identity,
-            self.duration,
-            Timestamp::now(),
-        );
+        let before = lease.spec.clone().unwrap_or_default();
+        let spec = claim(&before, &self.identity, self.duration, Timestamp::now());
         match self.write(Some(lease.clone()), spec).await {
             Ok(written) => *lease = written,
             Err(kube::Error::Api(status)) if status.is_conflict() => {
@@ -123,7 +119,7 @@ impl LeaseHolder {
     }
 
     async fn give_back(&self, lease: Lease) {
-        let spec = release(lease.spec.as_ref().unwrap_or(&LeaseSpec::default()), Timestamp::now());
+        let spec = release(&lease.spec.clone().unwrap_or_default(), Timestamp::now());
         if !matches!(timeout(self.beat(), self.write(Some(lease), spec)).await, Ok(Ok(_))) {
             tracing::warn!(lease = self.name, "lease not given back; it runs out by itself");
         }
