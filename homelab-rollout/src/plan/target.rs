@@ -1,0 +1,69 @@
+//! Which revision should serve.
+
+use std::collections::BTreeSet;
+
+use super::observed::{Observed, Trouble, TroubleKind, Wanted};
+use super::view::{View, kept};
+use super::{Action, Next};
+use crate::revision::secret::Marks;
+
+/// Which revision should serve, and why that one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Target {
+    /// None: there is none that could.
+    pub(super) revision: Option<String>,
+    /// Somebody asked for an earlier one: no gates, no steps.
+    pub(super) rollback: bool,
+    /// Why the wanted one is not it.
+    pub(super) failed: Option<String>,
+}
+
+/// The wanted revision; if that is held, what its mark says; else what is active.
+pub(super) fn choose(observed: &Observed, active: Option<&str>) -> Target {
+    let Some(wanted) = observed.wanted.id().or(active) else { return Target::default() };
+    let failed =
+        kept(observed, wanted).filter(|kept| kept.marks.held.is_some() && active != Some(wanted)).map(|kept| {
+            let why = kept.marks.failed.as_deref().unwrap_or("held");
+            format!("revision {wanted} failed: {why}")
+        });
+    let mut seen = BTreeSet::new();
+    let (mut revision, mut rollback) = (wanted, false);
+    while seen.insert(revision) {
+        let Some(held) = kept(observed, revision).and_then(|kept| kept.marks.held.as_deref()) else {
+            return Target { revision: Some(revision.to_owned()), rollback, failed };
+        };
+        if kept(observed, held).is_some_and(|kept| !seen.contains(kept.id.as_str())) {
+            (revision, rollback) = (held, true);
+        } else if let Some(active) = active {
+            (revision, rollback) = (active, false);
+        } else {
+            return Target { revision: None, rollback: false, failed };
+        }
+    }
+    Target { revision: active.map(Into::into), rollback: false, failed }
+}
+
+/// Keeps the wanted revision, and lets holds go once Git or a secret has moved on.
+pub(super) fn tidy(view: &View<'_>) -> Option<Next> {
+    let Wanted::Revision { id } = &view.observed.wanted else { return None };
+    let Some(wanted) = view.kept(id) else {
+        let hopeless = |trouble: &Trouble| trouble.kind == TroubleKind::Invalid && trouble.slot.is_none();
+        if view.observed.trouble.as_ref().is_some_and(hopeless) {
+            return None;
+        }
+        let keep = Action::Keep { revision: id.clone() };
+        return Some(Next::Act(vec![keep], format!("revision {id} is new")));
+    };
+    if wanted.marks.held.is_some() {
+        return None;
+    }
+    let held = view.observed.revisions.iter().filter(|kept| kept.id != *id && kept.marks.held.is_some());
+    let actions: Vec<_> = held
+        .map(|kept| Action::Mark {
+            revision: kept.id.clone(),
+            marks: Marks { held: None, ..kept.marks.clone() },
+            why: format!("revision {} may be tried again, as {id} has taken its place", kept.id),
+        })
+        .collect();
+    (!actions.is_empty()).then(|| Next::Act(actions, format!("revision {id} takes the place of one that failed")))
+}
