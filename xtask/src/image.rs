@@ -3,6 +3,7 @@
 //! Layers are kept by the digest of what went in, so a change of the daemon writes one layer and nothing below it.
 
 pub(crate) mod archive;
+mod foreign;
 pub(crate) mod layer;
 mod rootfs;
 
@@ -102,17 +103,13 @@ pub(crate) fn all(profile: &str) -> Result<Built> {
     Ok(Built { homelab, images })
 }
 
-/// Imports images into our cluster; for one that is not ours, writes files and says what to do with them.
+/// Imports images into a cluster: ours directly, another one by its own tool where that is known.
 pub(crate) fn load_into(cluster: &Cluster, images: &[Image]) -> Result<()> {
     match cluster {
         Cluster::Own(spec) => images.iter().try_for_each(|image| containerd::load(spec, image)),
-        Cluster::Foreign(_) => {
-            let files = images.iter().map(|i| write(i).map(|f| f.display().to_string())).collect::<Result<Vec<_>>>()?;
-            say(format!(
-                "load these with your cluster's tool, for example: kind load image-archive {}",
-                files.join(" ")
-            ));
-            Ok(())
+        Cluster::Foreign(kubeconfig) => {
+            let files = images.iter().map(write).collect::<Result<Vec<_>>>()?;
+            foreign::load(kubeconfig, &files)
         }
     }
 }

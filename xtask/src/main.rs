@@ -42,6 +42,7 @@ cargo xtask COMMAND
   tidy                                                         the design's invariants
   codegen [--check]                                            CRDs and JSON schemas
 
+test, demo, bench, dev and image --load take --kubeconfig FILE (or KUBECONFIG) for a cluster that you have.
 Programs from outside are built or downloaded once and kept in $HOMELAB_CACHE (or $XDG_CACHE_HOME/homelab, ~/.cache/homelab).
 ";
 

@@ -111,4 +111,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_dockerfile_has_the_pinned_helm() {
+        let pins = super::load().unwrap();
+        let dockerfile = std::fs::read_to_string(crate::paths::workspace().join("Dockerfile")).unwrap();
+        let helm = format!("cmd/helm@v{} ", pins.programs["helm-kubectl"].version);
+        assert!(
+            format!("{dockerfile} ").replace('\n', " ").contains(&helm),
+            "the Dockerfile has another helm than {helm}"
+        );
+    }
 }

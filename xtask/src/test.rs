@@ -8,6 +8,7 @@ mod report;
 mod suites;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     suite: Option<String>,
     /// Leave the cluster up.
     keep: bool,
+    /// Use the cluster of this file.
+    kubeconfig: Option<PathBuf>,
     /// End of the time for peer suites.
     deadline: Instant,
 }
@@ -41,12 +44,13 @@ pub(crate) struct Options {
 pub(crate) fn main(mut args: lexopt::Parser) -> Result<ExitCode> {
     let start = Instant::now();
     let deadline = start + Duration::from_secs(80 * 60);
-    let mut options = Options { fast: false, all: false, suite: None, keep: false, deadline };
+    let mut options = Options { fast: false, all: false, suite: None, keep: false, kubeconfig: None, deadline };
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("fast") => options.fast = true,
             Arg::Long("all") => options.all = true,
             Arg::Long("keep") => options.keep = true,
+            Arg::Long("kubeconfig") => options.kubeconfig = Some(PathBuf::from(args.value()?)),
             Arg::Long("suite") => options.suite = Some(args.value()?.string()?),
             Arg::Long("deadline") => options.deadline = start + minutes(&args.value()?.string()?)?,
             other => return Err(other.unexpected().into()),

@@ -62,7 +62,7 @@ fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usi
     };
     let mut cluster = None;
     step(report, "cluster", || {
-        let up = cluster::up(CLUSTER, None)?;
+        let up = cluster::up(CLUSTER, options.kubeconfig.clone())?;
         image::load_into(&up, &built.images)?;
         cluster = Some(up);
         Ok(Counts::one_passed())
@@ -80,7 +80,7 @@ fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usi
     if options.keep {
         say(format!("the cluster stays: eval \"$(cargo xtask cluster env --name {CLUSTER})\""));
     } else {
-        step(report, "cluster goes without a trace", || once(cluster::down(CLUSTER, None)));
+        step(report, "cluster goes without a trace", || once(cluster::down(CLUSTER, options.kubeconfig.clone())));
     }
 }
 
