@@ -45,7 +45,8 @@ struct Ports {
 pub struct Daemon {
     /// The namespace that it counts as its own, and watches.
     pub namespace: String,
-    data: TempDir,
+    /// Store and log; they go with it.
+    _data: TempDir,
     logs: PathBuf,
     ports: Ports,
     command: Vec<OsString>,
@@ -54,7 +55,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one for `namespace` and waits until it leads.
+    /// Starts one for `namespace` and waits until it leads; a flag in `more` takes the place of the same one of ours.
     pub async fn start(cluster: &Cluster, namespace: &str, more: &[&str]) -> Result<Self> {
         install(cluster).await?;
         owner(cluster, namespace).await?;
@@ -76,11 +77,13 @@ impl Daemon {
             format!("--webhook-url={}", cluster.host_url("https", admission)),
             "--lease-duration=5s".to_owned(),
         ];
-        command.extend(args.into_iter().map(OsString::from));
+        let replaced = |arg: &String| more.iter().any(|m| m.split('=').next() == arg.split('=').next());
+        command.extend(args.into_iter().filter(|arg| !replaced(arg)).map(OsString::from));
         command.extend(more.iter().map(OsString::from));
         let logs = data.path().join("daemon.log");
         let kubeconfig = cluster.kubeconfig.clone();
-        let mut daemon = Self { namespace: namespace.into(), data, logs, ports, command, kubeconfig, child: None };
+        let mut daemon =
+            Self { namespace: namespace.into(), _data: data, logs, ports, command, kubeconfig, child: None };
         daemon.restart().await?;
         Ok(daemon)
     }
@@ -124,11 +127,6 @@ impl Daemon {
         let status = tokio::time::timeout(limit, child.wait()).await.context("the daemon does not stop")??;
         anyhow::ensure!(status.success(), "the daemon stopped with {status}; its log ends:\n{}", self.log_end());
         Ok(())
-    }
-
-    /// The folder of its store.
-    pub fn data_dir(&self) -> PathBuf {
-        self.data.path().join("data")
     }
 
     /// Where webhooks of a forge go.

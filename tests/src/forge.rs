@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
+use hmac::{Hmac, KeyInit, Mac};
 use homelab_core::process::Program;
+use sha2::Sha256;
 use tempfile::TempDir;
 
 use crate::repo::Repo;
@@ -87,6 +89,17 @@ impl Forge {
         git(&bare, ["config", "http.receivepack", "true"]).await?;
         Repo::new(self.url(name), self.shared.mood().credentials).await
     }
+}
+
+/// Sends a webhook as Forgejo does, signed with `secret`; returns the status of the answer.
+pub async fn hook(url: &str, secret: &str) -> Result<u16> {
+    let body = r#"{"ref": "refs/heads/main"}"#;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).context("a key of this length")?;
+    mac.update(body.as_bytes());
+    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let request =
+        reqwest::Client::new().post(url).header("x-forgejo-event", "push").header("x-forgejo-signature", signature);
+    Ok(request.header("content-type", "application/json").body(body).send().await?.status().as_u16())
 }
 
 impl Drop for Forge {

@@ -4,10 +4,12 @@
 //! - [`daemon`]: `homelab daemon` on this host, to start, kill and start again; the `homelab` command line;
 //! - [`forge`] and [`repo`]: a real Git server over HTTP (git's own `http-backend`) and working copies that push to it;
 //! - [`load`]: requests without a pause, over kept and over new connections, and what became of each;
+//! - [`case`]: a namespace with a daemon, a Git server and a repository of its own;
 //! - [`wait`]: waiting with a deadline that says what was waited for;
 //! - [`demo`]: the main job, end to end.
 #![expect(clippy::disallowed_methods, reason = "the harness is a shell: clock, environment, files, programs")]
 
+pub mod case;
 pub mod cluster;
 pub mod daemon;
 pub mod demo;

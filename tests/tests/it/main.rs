@@ -1,1 +1,8 @@
-//! End-to-end tests.
+//! End-to-end tests: each with a namespace and a daemon of its own, on the cluster that `KUBECONFIG` names.
+//!
+//! Run by `cargo xtask test`. `alone` holds those that break what others share.
+
+mod badinput;
+mod gitops;
+mod rollout;
+mod secrets;

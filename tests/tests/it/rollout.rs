@@ -1,0 +1,114 @@
+//! Rollouts under load.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use homelab_tests::case::{Case, LIMIT, ask};
+use homelab_tests::load::{Answer, Intensity, Load};
+use serde_json::json;
+
+const SURE: Duration = Duration::from_secs(3);
+
+async fn takes_over(load: &Load, what: &str, since: Duration, wanted: impl Fn(&Answer) -> bool + Copy) -> Result<()> {
+    load.wait_for(what, since, LIMIT, wanted).await?;
+    load.wait_until_only(what, SURE, LIMIT, wanted).await
+}
+
+async fn nothing_failed(load: Load) -> Result<()> {
+    let report = load.stop().await;
+    ensure!(
+        report.failed == 0 && report.requests > 0,
+        "{} of {} requests failed: {:?}",
+        report.failed,
+        report.requests,
+        report.reasons()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn secret_push_and_rollback_without_a_failed_request() -> Result<()> {
+    let case = Case::new("bluegreen").await?;
+    let url = case.running().await?;
+    let load = Load::start(&url, Intensity::default())?;
+    takes_over(&load, "version 1", Duration::ZERO, |a| a.version == "1" && a.secret == "password=first").await?;
+    case.put("db", "password=second").await?;
+    takes_over(&load, "the second secret", load.elapsed(), |a| a.secret == "password=second").await?;
+    case.settled().await?;
+    case.change("VERSION: \"1\"", "VERSION: \"2\"").await?;
+    takes_over(&load, "version 2", load.elapsed(), |a| a.version == "2").await?;
+    case.settled().await?;
+    let since = load.elapsed();
+    let output = case.daemon.cli(&case.cluster, ["app", "rollback", "web", "-n", &case.namespace]).await?;
+    ensure!(output.status.success(), "{}", output.complaint());
+    takes_over(&load, "version 1 again", since, |a| a.version == "1" && a.secret == "password=second").await?;
+    nothing_failed(load).await?;
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_failing_gate_gets_no_traffic_and_is_not_retried() -> Result<()> {
+    let case = Case::new("gate").await?;
+    let url = case.running().await?;
+    let load = Load::start(&url, Intensity::default())?;
+    case.change("VERSION: \"1\"", "VERSION: \"2\"\n        HEALTH_STATUS: \"503\"").await?;
+    let message = case.says("App", "web", ("Failed", "True", "")).await?;
+    ensure!(message.contains("smoke") && message.contains("503"), "{message}");
+    case.told("App", "web", "smoke").await?;
+    case.says("App", "web", ("Ready", "True", "")).await?;
+    let report = load.report();
+    ensure!(report.answers.keys().all(|a| a.version == "1"), "version 2 was given traffic: {:?}", report.answers);
+    case.change("VERSION: \"2\"\n        HEALTH_STATUS: \"503\"", "VERSION: \"3\"").await?;
+    takes_over(&load, "version 3", load.elapsed(), |a| a.version == "3").await?;
+    nothing_failed(load).await?;
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_kill_in_the_middle_is_resumed() -> Result<()> {
+    let mut case = Case::new("crash").await?;
+    let url = case.running().await?;
+    let load = Load::start(&url, Intensity::default())?;
+    let since = load.elapsed();
+    case.change("VERSION: \"1\"", "VERSION: \"2\"").await?;
+    case.says("App", "web", ("Reconciling", "True", "")).await?;
+    // A kill every few seconds lands in other phases of the rollout each time.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        case.daemon.kill().await?;
+        case.daemon.restart().await?;
+    }
+    takes_over(&load, "version 2", since, |a| a.version == "2").await?;
+    case.settled().await?;
+    nothing_failed(load).await?;
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn rolling_is_one_release_with_the_apps_own_name() -> Result<()> {
+    let case = Case::new("rolling").await?;
+    case.put("db", "password=first").await?;
+    case.write_app("rolling: {}")?;
+    case.repo.replace(homelab_tests::case::APP_FILE, "  routes: [{port: http}]\n", "")?;
+    case.repo.replace(homelab_tests::case::APP_FILE, "  gates: [{name: smoke, http: {path: /healthz}}]\n", "")?;
+    case.repo.push("version 1").await?;
+    case.sync("home", json!({})).await?;
+    case.settled().await?;
+    let answer = ask(&case.url("web").await?).await?;
+    ensure!(answer["version"] == "1" && answer["secret"]["password"] == "first", "{answer}");
+    case.put("db", "password=second").await?;
+    let url = case.url("web").await?;
+    homelab_tests::wait::until("the second secret", LIMIT, async || match ask(&url).await {
+        Ok(answer) if answer["secret"]["password"] == "second" => Ok(()),
+        Ok(answer) => Err(answer.to_string()),
+        Err(error) => Err(error.to_string()),
+    })
+    .await?;
+    let releases = case.cluster.helm(["list", "--namespace", &case.namespace, "--short"]).await?.text();
+    ensure!(releases.trim() == "web", "releases: {releases}");
+    case.finish().await
+}
