@@ -1,3 +1,5 @@
-//! Engines that bring revisions into the cluster.
+//! Engines that bring revisions into the cluster, and probes that ask them.
 
+pub mod chart;
 pub mod helm;
+pub mod probe;
