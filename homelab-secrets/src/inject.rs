@@ -46,7 +46,7 @@ pub const OPTED_IN: (&str, &str) = (label::INJECT, "true");
 /// What every injected pod needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InjectConfig {
-    /// Image that holds the program `homelab-agent`.
+    /// Image whose entry point is the program `homelab-agent`.
     pub image: String,
     /// URL of the secret server as pods reach it, as in `https://homelab-secrets.homelab.svc:8200`.
     pub addr: String,

@@ -77,7 +77,6 @@ fn agent(pod: &Map<String, Value>, wishes: &[Wish<'_>], config: &InjectConfig) -
         "name": AGENT,
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy,
-        "command": [AGENT],
         "env": [
             {"name": "HOMELAB_SECRETS", "value": wish_text(wishes, mode)},
             {"name": "HOMELAB_ADDR", "value": config.addr},

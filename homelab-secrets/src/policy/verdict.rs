@@ -22,7 +22,7 @@ impl From<Verdict> for Decision {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Root | Verdict::Allow(_) => Self::Allow,
-            Verdict::Deny(denial) => Self::Deny { why: denial.to_string() },
+            Verdict::Deny(denial) => Self::Deny { why: denial.reason() },
         }
     }
 }
@@ -75,26 +75,31 @@ impl Denial {
 
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { identity, path, capability, why } = self;
-        write!(f, "{identity} may not {capability} {path:?}: ")?;
-        match why {
-            Why::NotLoaded => f.write_str("the policies are not loaded yet; try again in a moment"),
-            Why::Unclean(reason) => write!(f, "{reason}; write it as MOUNT/NAMESPACE/NAME, as in kv/web/db"),
-            Why::NoRule { looked_at, left_out } => {
-                match looked_at.as_slice() {
-                    [] => f.write_str("no policy names it")?,
-                    some => write!(f, "no rule for that in {}", names(some))?,
-                }
-                if !left_out.is_empty() {
-                    write!(f, " ({} is invalid and left out: see its status)", names(left_out))?;
-                }
-                write!(f, "; {}", self.advice())
-            }
-        }
+        let Self { identity, path, capability, .. } = self;
+        write!(f, "{identity} may not {capability} {path:?}: {}", self.reason())
     }
 }
 
 impl Denial {
+    /// Why, and what to do, without who asked for what.
+    pub fn reason(&self) -> String {
+        match &self.why {
+            Why::NotLoaded => "the policies are not loaded yet; try again in a moment".into(),
+            Why::Unclean(reason) => format!("{reason}; write it as MOUNT/NAMESPACE/NAME, as in kv/web/db"),
+            Why::NoRule { looked_at, left_out } => {
+                let found = match looked_at.as_slice() {
+                    [] => "no policy names it".into(),
+                    some => format!("no rule for that in {}", names(some)),
+                };
+                let invalid = match left_out.as_slice() {
+                    [] => String::new(),
+                    some => format!(" ({} is invalid and left out: see its status)", names(some)),
+                };
+                format!("{found}{invalid}; {}", self.advice())
+            }
+        }
+    }
+
     /// The rule that would let this request through.
     fn advice(&self) -> String {
         let Self { identity, path, capability, .. } = self;
