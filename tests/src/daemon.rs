@@ -129,6 +129,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Its process; none after a kill.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Where webhooks of a forge go.
     pub fn hooks_url(&self, cluster: &Cluster) -> String {
         cluster.host_url("http", self.ports.hooks)

@@ -6,9 +6,10 @@
 //! - [`load`]: requests without a pause, over kept and over new connections, and what became of each;
 //! - [`case`]: a namespace with a daemon, a Git server and a repository of its own;
 //! - [`wait`]: waiting with a deadline that says what was waited for;
-//! - [`demo`]: the main job, end to end.
+//! - [`demo`]: the main job, end to end; [`bench`]: the numbers.
 #![expect(clippy::disallowed_methods, reason = "the harness is a shell: clock, environment, files, programs")]
 
+pub mod bench;
 pub mod case;
 pub mod cluster;
 pub mod daemon;
