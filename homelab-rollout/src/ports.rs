@@ -149,7 +149,11 @@ pub struct Holder {
 pub trait SecretVersions: Send + Sync {
     /// The newest live version of each path (or the given version), in the order asked.
     /// Class `NotFound` or `Denied` name the path, the account and what to do.
-    async fn resolve(&self, account: &Account, paths: &[(String, Option<u64>)]) -> Result<Vec<ResolvedSecret>, PortError>;
+    async fn resolve(
+        &self,
+        account: &Account,
+        paths: &[(String, Option<u64>)],
+    ) -> Result<Vec<ResolvedSecret>, PortError>;
     /// The versions that a holder keeps from pruning: replaces what it held before; empty lets all go.
     async fn pin(&self, holder: &Holder, versions: &[(String, u64)]) -> Result<(), PortError>;
     /// Waits until any of `paths` has a version newer than the given one (0: exists at all). Cancel-safe.

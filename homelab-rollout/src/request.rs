@@ -29,7 +29,8 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::Promote, Self::Approve, Self::Abort, Self::Rollback, Self::Retry, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 7] =
+        [Self::Promote, Self::Approve, Self::Abort, Self::Rollback, Self::Retry, Self::Pause, Self::Resume];
 
     /// As written in a request, and as the RBAC verb that it needs.
     pub fn as_str(self) -> &'static str {
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_reason_may_hold_an_equals_sign() {
-        let request = Request::parse("id=1;verb=rollback;revision=;by=system:serviceaccount:a:b;reason=p99=2s").unwrap();
+        let request =
+            Request::parse("id=1;verb=rollback;revision=;by=system:serviceaccount:a:b;reason=p99=2s").unwrap();
         assert_eq!((request.revision, request.reason.as_str()), (None, "p99=2s"));
     }
 

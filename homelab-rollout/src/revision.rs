@@ -96,9 +96,9 @@ pub fn substitute(values: &Value, slot: &SlotRef) -> Value {
     match values {
         Value::String(text) => Value::String(substitute_text(text, slot)),
         Value::Array(items) => items.iter().map(|item| substitute(item, slot)).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(key, value)| (substitute_text(key, slot), substitute(value, slot))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (substitute_text(key, slot), substitute(value, slot))).collect(),
+        ),
         other => other.clone(),
     }
 }

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::Weights;
 use super::observed::{Slot, SlotFacts};
-use super::spec::{Port, Route, Spec, Strategy};
+use super::spec::{Route, Spec, Strategy};
 use crate::deployer::{ServiceInfo, SlotState};
 use crate::ports::{TrafficBackend, TrafficCapabilities, TrafficSplit};
+use crate::preflight;
 
 /// The Service and port that the route leads to.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,30 +28,22 @@ pub struct Backend {
 /// The Service of a release that has the route's port; the error names the choices. Without a route the only one.
 pub fn of(app: &str, slot: Slot, state: &SlotState, route: Option<&Route>) -> Result<Backend, String> {
     let release = slot.release(app);
-    let fits = |service: &&ServiceInfo| {
-        !service.selector.is_empty()
-            && route.is_none_or(|route| named(route, app, &release, service) && port_of(service, Some(route)).is_some())
+    let services: Vec<_> = state.services.iter().filter(|service| !service.selector.is_empty()).cloned().collect();
+    let (service, port, target_port) = match route {
+        Some(route) => preflight::pick(app, &release, &services, route.service.as_deref(), &route.port.to_value())
+            .map_err(|error| error.to_string())?,
+        None => only(&release, &services)?,
     };
-    let candidates: Vec<_> = state.services.iter().filter(fits).collect();
-    match candidates.as_slice() {
-        [service] => port_of(service, route)
-            .map(|(port, target_port)| Backend {
-                service: service.name.clone(),
-                port,
-                target_port,
-                selector: with_colour(service, slot),
-            })
-            .ok_or_else(|| format!("Service {} has no port", service.name)),
-        [] => Err(format!(
-            "no Service of release {release} has {}; there are: {}",
-            wish(route),
-            list(&state.services.iter().collect::<Vec<_>>())
-        )),
-        several => Err(format!(
-            "more than one Service of release {release} has {}: {}; name one in routes[0].service",
-            wish(route),
-            list(several)
-        )),
+    Ok(Backend { selector: with_colour(&service, slot), service: service.name, port, target_port })
+}
+
+fn only(release: &str, services: &[ServiceInfo]) -> Result<(ServiceInfo, u16, Value), String> {
+    match services {
+        [service] => match service.ports.first() {
+            Some((_, port, target)) => Ok((service.clone(), *port, target.clone())),
+            None => Err(format!("Service {} has no port", service.name)),
+        },
+        _ => Err(format!("release {release} has {} Services: name one, and its port, in spec.routes", services.len())),
     }
 }
 
@@ -101,49 +94,4 @@ fn with_colour(service: &ServiceInfo, slot: Slot) -> BTreeMap<String, String> {
         selector.insert(label::COLOUR.into(), colour.to_string());
     }
     selector
-}
-
-/// `web` in the spec stands for `web-blue` in the release `web-blue` of App `web`, `web-api` for `web-blue-api`.
-fn named(route: &Route, app: &str, release: &str, service: &ServiceInfo) -> bool {
-    let Some(wanted) = &route.service else { return true };
-    let in_release = match wanted.strip_prefix(app) {
-        Some(rest) if rest.is_empty() || rest.starts_with('-') => format!("{release}{rest}"),
-        _ => wanted.clone(),
-    };
-    service.name == in_release || service.name == *wanted
-}
-
-fn port_of(service: &ServiceInfo, route: Option<&Route>) -> Option<(u16, Value)> {
-    let fits = |(name, number, _): &&(Option<String>, u16, Value)| match route.map(|route| &route.port) {
-        None => true,
-        Some(Port::Number(wanted)) => number == wanted,
-        Some(Port::Name(wanted)) => name.as_ref() == Some(wanted),
-    };
-    service.ports.iter().find(fits).map(|(_, number, target)| (*number, target.clone()))
-}
-
-fn wish(route: Option<&Route>) -> String {
-    let Some(route) = route else { return "a selector and a port".into() };
-    let port = match &route.port {
-        Port::Number(number) => format!("port {number}"),
-        Port::Name(name) => format!("a port named {name}"),
-    };
-    route.service.as_ref().map_or_else(|| port.clone(), |service| format!("the name {service} and {port}"))
-}
-
-fn list(services: &[&ServiceInfo]) -> String {
-    if services.is_empty() {
-        return "none".into();
-    }
-    let one = |service: &&ServiceInfo| {
-        let ports: Vec<_> = service
-            .ports
-            .iter()
-            .map(|(name, number, _)| {
-                name.as_ref().map_or_else(|| number.to_string(), |name| format!("{name}={number}"))
-            })
-            .collect();
-        format!("{} ({})", service.name, ports.join(" "))
-    };
-    services.iter().map(one).collect::<Vec<_>>().join(", ")
 }

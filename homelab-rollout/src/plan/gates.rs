@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 
 use super::observed::{GateFacts, Kept, Slot, Verdict};
-use super::spec::{Check, Gate, HttpCheck};
+use super::spec::{Check, Gate};
 use super::view::{View, left};
 use super::{Action, GATE_INTERVAL, Next, READY_DEADLINE};
+use crate::gate::http::HttpCheck;
 
 /// What stands between a revision and its next step.
 pub(super) enum Gated {

@@ -9,11 +9,10 @@ use serde_json::Value;
 
 use crate::api::v1alpha1::{AppSpec, BlueGreenSpec, Deletion, GateSpec, HttpGateSpec, Mesh, RouteSpec, SecretUse};
 use crate::error::Error;
+use crate::gate::http::HttpCheck;
 use crate::ports::SecretTarget;
 
 const KEEP_WARM: Duration = Duration::from_secs(600);
-const GATE_TIMEOUT: Duration = Duration::from_secs(5);
-const GATE_ATTEMPTS: u32 = 3;
 
 /// What an App asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +61,16 @@ pub enum Port {
     Name(String),
 }
 
+impl Port {
+    /// As a Service has it: a number or a name.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Number(number) => Value::from(*number),
+            Self::Name(name) => Value::from(name.as_str()),
+        }
+    }
+}
+
 /// How a new revision takes over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strategy {
@@ -100,21 +109,6 @@ pub enum Check {
     Http(HttpCheck),
     /// A person.
     Approval,
-}
-
-/// A request to the new revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpCheck {
-    /// Path.
-    pub path: String,
-    /// Status; none: 200 to 299.
-    pub status: Option<u16>,
-    /// Text that the answer contains.
-    pub body: Option<String>,
-    /// Longest wait.
-    pub timeout: Duration,
-    /// Tries before it has failed.
-    pub attempts: u32,
 }
 
 impl TryFrom<&AppSpec> for Spec {
@@ -235,6 +229,7 @@ fn parse_http(gate: &str, http: &HttpGateSpec) -> Result<HttpCheck, Error> {
     if status == Some(None) {
         return invalid(format!("gate {gate} asks for a status that HTTP does not have"));
     }
+    let usual = HttpCheck::default();
     Ok(HttpCheck {
         path: http.path.clone(),
         status: status.flatten(),
@@ -242,8 +237,8 @@ fn parse_http(gate: &str, http: &HttpGateSpec) -> Result<HttpCheck, Error> {
         timeout: http
             .timeout
             .as_deref()
-            .map_or(Ok(GATE_TIMEOUT), |text| duration(&format!("timeout of gate {gate}"), text))?,
-        attempts: http.attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(GATE_ATTEMPTS).max(1),
+            .map_or(Ok(usual.timeout), |text| duration(&format!("timeout of gate {gate}"), text))?,
+        attempts: http.attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(usual.attempts).max(1),
     })
 }
 

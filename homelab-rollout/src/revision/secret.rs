@@ -90,10 +90,14 @@ impl Marks {
 pub fn to_secret(record: &RevisionRecord, app: &str, namespace: &str, owner: OwnerReference) -> Result<Secret, Error> {
     if record.archive.len() > LIMIT {
         let size = record.archive.len();
-        return Err(Error::Invalid(format!("chart {} is {size} bytes packed, more than the {LIMIT} that a kept revision can hold: leave files out by .helmignore", record.chart)));
+        return Err(Error::Invalid(format!(
+            "chart {} is {size} bytes packed, more than the {LIMIT} that a kept revision can hold: leave files out by .helmignore",
+            record.chart
+        )));
     }
     let bare = RevisionRecord { archive: Vec::new(), ..record.clone() };
-    let json = serde_json::to_vec(&bare).map_err(|error| Error::Invalid(format!("revision {} can not be written: {error}", record.id)))?;
+    let json = serde_json::to_vec(&bare)
+        .map_err(|error| Error::Invalid(format!("revision {} can not be written: {error}", record.id)))?;
     Ok(Secret {
         metadata: ObjectMeta {
             name: Some(name(app, &record.id)),
@@ -108,7 +112,10 @@ pub fn to_secret(record: &RevisionRecord, app: &str, namespace: &str, owner: Own
         },
         type_: Some(REVISION_SECRET_TYPE.into()),
         immutable: Some(true),
-        data: Some(BTreeMap::from([(RECORD.into(), ByteString(json)), (ARCHIVE.into(), ByteString(record.archive.clone()))])),
+        data: Some(BTreeMap::from([
+            (RECORD.into(), ByteString(json)),
+            (ARCHIVE.into(), ByteString(record.archive.clone())),
+        ])),
         string_data: None,
     })
 }
@@ -116,12 +123,16 @@ pub fn to_secret(record: &RevisionRecord, app: &str, namespace: &str, owner: Own
 /// Reads a revision Secret.
 pub fn from_secret(secret: &Secret) -> Result<(RevisionRecord, Marks), Error> {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
-    let broken = |what: &str| Error::Invalid(format!("revision Secret {name} {what}; delete it, and it is made again if it is still wanted"));
+    let broken = |what: &str| {
+        Error::Invalid(format!("revision Secret {name} {what}; delete it, and it is made again if it is still wanted"))
+    };
     let data = secret.data.as_ref().ok_or_else(|| broken("is empty"))?;
     let json = &data.get(RECORD).ok_or_else(|| broken("has no record"))?.0;
     let format = serde_json::from_slice::<Format>(json).map_err(|_| broken("has an unreadable record"))?.format;
     if format > FORMAT {
-        return Err(Error::Invalid(format!("revision Secret {name} has format {format}, newer than the {FORMAT} that this version reads: run a newer homelab")));
+        return Err(Error::Invalid(format!(
+            "revision Secret {name} has format {format}, newer than the {FORMAT} that this version reads: run a newer homelab"
+        )));
     }
     let mut record: RevisionRecord = serde_json::from_slice(json).map_err(|_| broken("has an unreadable record"))?;
     record.archive = data.get(ARCHIVE).map(|bytes| bytes.0.clone()).ok_or_else(|| broken("has no chart archive"))?;

@@ -16,7 +16,8 @@ fn slot() -> SlotRef {
 }
 
 fn resolved(version: u64, digest: &str) -> (ResolvedSecret, SecretTarget) {
-    let secret = ResolvedSecret { path: "kv/web/db".into(), version, digest: digest.into(), keys: vec!["password".into()] };
+    let secret =
+        ResolvedSecret { path: "kv/web/db".into(), version, digest: digest.into(), keys: vec!["password".into()] };
     (secret, SecretTarget::Files("/run/secrets/db".into()))
 }
 
@@ -47,7 +48,12 @@ fn record() -> RevisionRecord {
         chart: "web 1.0.0".into(),
         archive: vec![0, 159, 146, 150],
         values: json!({"replicas": 2}),
-        secrets: vec![InjectedSecret { path: "kv/web/db".into(), version: 3, keys: vec!["password".into()], target: SecretTarget::Env("DB_".into()) }],
+        secrets: vec![InjectedSecret {
+            path: "kv/web/db".into(),
+            version: 3,
+            keys: vec!["password".into()],
+            target: SecretTarget::Env("DB_".into()),
+        }],
         source: "web/home@abc".into(),
         reason: "Git moved".into(),
         created: "2026-11-01T00:00:00Z".parse().unwrap(),

@@ -1,0 +1,297 @@
+//! The task of one App: look, decide, write, look again; then sleep until something happens.
+#![expect(clippy::disallowed_methods, reason = "the clock enters here")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homelab_core::class::Backoff;
+use homelab_core::events::EventType;
+use homelab_core::meta::manager;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::sync::{Notify, Semaphore};
+
+use super::handle::Handle;
+use super::observe::{self, Memory, Seen, api_error};
+use super::{Context, Key};
+use crate::api::v1alpha1::{App, AppStatus};
+use crate::error::Error;
+use crate::execute::{Executor, Failpoint};
+use crate::plan::observed::{Trouble, TroubleKind};
+use crate::plan::{Action, Plan, plan};
+use crate::status;
+
+/// Events of a rollout come in bursts.
+const SETTLE: Duration = Duration::from_millis(200);
+
+pub(super) struct Worker {
+    context: Context,
+    key: Key,
+    wake: Arc<Notify>,
+    permits: Arc<Semaphore>,
+    failpoint: Failpoint,
+    memory: Memory,
+    failures: u32,
+    /// What failed last, and when it is tried again.
+    failed: Option<(Action, Timestamp)>,
+    watching: Vec<(String, u64)>,
+}
+
+/// What a round came to.
+enum Round {
+    /// Look again at once: something was written.
+    Again,
+    /// Look again after this.
+    After(Duration),
+    /// There is no such App.
+    Gone,
+}
+
+impl Worker {
+    pub(super) fn new(
+        context: Context,
+        key: Key,
+        wake: Arc<Notify>,
+        permits: Arc<Semaphore>,
+        failpoint: Failpoint,
+    ) -> Self {
+        Self {
+            context,
+            key,
+            wake,
+            permits,
+            failpoint,
+            memory: Memory::default(),
+            failures: 0,
+            failed: None,
+            watching: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let permit = self.permits.clone().acquire_owned().await;
+            let round = self.round().await;
+            drop(permit);
+            match round {
+                Ok(Round::Gone) => return,
+                Ok(Round::Again) => {}
+                Ok(Round::After(after)) => self.sleep(after).await,
+                Err(error) => {
+                    let after = Backoff::RECONCILE.delay(self.failures.min(6));
+                    self.failures = self.failures.saturating_add(1);
+                    tracing::warn!(namespace = self.key.0, app = self.key.1, %error, "App can not be looked at; trying again in {} s", after.as_secs());
+                    self.sleep(after).await;
+                }
+            }
+        }
+    }
+
+    /// Until `after` is over, the cluster changes, or a secret does.
+    async fn sleep(&self, after: Duration) {
+        let secrets = async {
+            if self.watching.is_empty() || self.context.secrets.changed(&self.watching).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(after) => {}
+            () = secrets => {}
+            () = self.wake.notified() => tokio::time::sleep(SETTLE).await,
+        }
+    }
+
+    async fn round(&mut self) -> Result<Round, Error> {
+        let (namespace, name) = &self.key;
+        let api: Api<App> = Api::namespaced(self.context.clients.own(), namespace);
+        let found = api.get_opt(name).await.map_err(|error| api_error(format!("read App {name}"), &error))?;
+        let Some(app) = found else { return Ok(Round::Gone) };
+        let handle = match Handle::new(app.clone()) {
+            Ok(handle) => handle,
+            Err(error) => return self.invalid(&api, &app, &error).await,
+        };
+        let seen = match observe::observe(&self.context, &handle, &mut self.memory).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.tell(&handle.app, EventType::Warning, "ObserveFailed", "Observe", &error.to_string()).await;
+                return Err(error);
+            }
+        };
+        self.failures = 0;
+        let now = Timestamp::now();
+        let planned = plan(&handle.spec, &seen.observed, now);
+        self.context.cases.set(&self.key, json!({"spec": handle.app.spec, "observed": seen.observed, "now": now}));
+        self.watching.clone_from(&seen.watching);
+        self.say(&api, &handle, &seen, &planned, now).await?;
+        self.pin(&handle, &seen).await?;
+        self.act(&handle, seen, planned, now).await
+    }
+
+    async fn invalid(&self, api: &Api<App>, app: &App, error: &Error) -> Result<Round, Error> {
+        let generation = app.metadata.generation.unwrap_or_default();
+        let new = status::invalid(&error.to_string(), generation, app.status.as_ref(), Timestamp::now());
+        self.write_status(api, app, &new).await?;
+        self.tell(app, EventType::Warning, "InvalidSpec", "Parse", &error.to_string()).await;
+        Ok(Round::After(Duration::from_secs(600)))
+    }
+
+    /// Pins are derived from the kept revisions: a crash between Secret and pin is made good here.
+    async fn pin(&mut self, handle: &Handle, seen: &Seen) -> Result<(), Error> {
+        if self.memory.pinned || seen.observed.app.deleting {
+            return Ok(());
+        }
+        for record in self.memory.records.values() {
+            crate::execute::pin(&self.context, handle, record).await?;
+        }
+        self.memory.pinned = true;
+        Ok(())
+    }
+
+    /// Writes the actions in order, then has the world looked at again.
+    async fn act(&mut self, handle: &Handle, seen: Seen, planned: Plan, now: Timestamp) -> Result<Round, Error> {
+        if planned.actions.is_empty() {
+            self.memory.trouble = None;
+            self.failed = None;
+            return Ok(Round::After(planned.requeue));
+        }
+        let again = self.failed.as_ref().filter(|(action, at)| *at > now && planned.actions.first() == Some(action));
+        if let Some((_, at)) = again {
+            return Ok(Round::After(Duration::try_from(at.duration_since(now)).unwrap_or_default()));
+        }
+        let executor =
+            Executor { context: &self.context, handle, candidate: seen.candidate.as_ref(), failpoint: &self.failpoint };
+        for action in &planned.actions {
+            match executor.execute(action).await {
+                Ok(answer) => {
+                    self.memory.trouble = None;
+                    self.failed = None;
+                    if let Some(answer) = answer {
+                        self.memory.gates.retain(|old| old.gate != answer.gate);
+                        self.memory.gates.push(answer);
+                    }
+                    self.tell_done(handle, action).await;
+                }
+                Err(error) => {
+                    self.fail(handle, action, &error, now).await;
+                    // Only an invalid revision has a consequence of its own, in the next plan.
+                    return Ok(
+                        if self.memory.trouble.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Invalid) {
+                            Round::After(SETTLE)
+                        } else {
+                            Round::After(Duration::from_secs(1))
+                        },
+                    );
+                }
+            }
+        }
+        Ok(Round::Again)
+    }
+
+    async fn fail(&mut self, handle: &Handle, action: &Action, error: &Error, now: Timestamp) {
+        let attempt = self.failed.as_ref().filter(|(failed, _)| failed == action).map_or(0, |_| self.failures + 1);
+        self.failures = attempt;
+        let wait = jiff::SignedDuration::try_from(Backoff::RECONCILE.delay(attempt.min(6))).unwrap_or_default();
+        self.failed = Some((action.clone(), now.checked_add(wait).unwrap_or(now)));
+        let (slot, revision) = match action {
+            Action::Deploy { slot, revision, .. } => (Some(*slot), Some(revision.clone())),
+            Action::Repair { slot, .. } | Action::Remove { slot, .. } => (Some(*slot), None),
+            Action::Keep { revision } | Action::Forget { revision } => (None, Some(revision.clone())),
+            _ => (None, None),
+        };
+        let message = error.to_string();
+        tracing::warn!(namespace = self.key.0, app = self.key.1, error = message, "action failed");
+        self.tell(&handle.app, EventType::Warning, "ActionFailed", verb(action), &message).await;
+        self.memory.trouble = Some(Trouble { slot, revision, kind: TroubleKind::from(error.class()), message });
+    }
+
+    async fn say(
+        &self,
+        api: &Api<App>,
+        handle: &Handle,
+        seen: &Seen,
+        planned: &Plan,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let new = status::status(&planned.report, &seen.observed, handle.app.status.as_ref(), now);
+        self.write_status(api, &handle.app, &new).await?;
+        if let Some((reason, why)) = &planned.report.stalled {
+            self.tell(&handle.app, EventType::Warning, reason, "Plan", why).await;
+        }
+        if let Some(waiting) = &planned.report.waiting {
+            self.tell(&handle.app, EventType::Normal, "WaitingForApproval", "Plan", waiting).await;
+        }
+        if let Some(answer) = &planned.report.answer {
+            let type_ = if answer.outcome == "accepted" { EventType::Normal } else { EventType::Warning };
+            self.tell(
+                &handle.app,
+                type_,
+                "Request",
+                "Answer",
+                &format!("{} {}: {}", answer.verb, answer.outcome, answer.message),
+            )
+            .await;
+        }
+        Ok(())
+    }
+
+    async fn write_status(&self, api: &Api<App>, app: &App, new: &AppStatus) -> Result<(), Error> {
+        if !status::differs(app.status.as_ref(), new) {
+            return Ok(());
+        }
+        let name = app.metadata.name.as_deref().unwrap_or_default();
+        let patch = json!({
+            "apiVersion": App::api_version(&()), "kind": App::kind(&()),
+            "metadata": {"name": name, "uid": app.metadata.uid}, "status": new,
+        });
+        let written =
+            api.patch_status(name, &PatchParams::apply(manager::ROLLOUT).force(), &Patch::Apply(&patch)).await;
+        match written {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => Ok(()),
+            Err(error) => Err(api_error(format!("write status of App {name}"), &error)),
+        }
+    }
+
+    async fn tell_done(&self, handle: &Handle, action: &Action) {
+        let (reason, note) = match action {
+            Action::Mark { marks, why, .. } if marks.held.is_some() => {
+                return self.tell(&handle.app, EventType::Warning, "RevisionFailed", "Mark", why).await;
+            }
+            Action::Mark { why, .. } => ("RevisionMarked", why),
+            Action::Deploy { why, .. } => ("Deployed", why),
+            Action::Repair { why, .. } => ("Repaired", why),
+            Action::Remove { why, .. } => ("Removed", why),
+            Action::Shift { why, .. } => ("TrafficShifted", why),
+            Action::Keep { revision } => ("RevisionKept", revision),
+            Action::ReleaseRoute
+            | Action::AddFinalizer
+            | Action::RemoveFinalizer
+            | Action::Forget { .. }
+            | Action::CheckGate { .. } => return,
+        };
+        tracing::info!(namespace = self.key.0, app = self.key.1, reason, "{note}");
+        self.tell(&handle.app, EventType::Normal, reason, verb(action), note).await;
+    }
+
+    async fn tell(&self, app: &App, type_: EventType, reason: &str, action: &str, note: &str) {
+        let reference: ObjectReference = app.object_ref(&());
+        self.context.events.emit(&reference, type_, reason, action, note).await;
+    }
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::AddFinalizer | Action::RemoveFinalizer => "Finalize",
+        Action::Keep { .. } => "Keep",
+        Action::Forget { .. } => "Forget",
+        Action::Mark { .. } => "Mark",
+        Action::Deploy { .. } => "Deploy",
+        Action::Repair { .. } => "Repair",
+        Action::Remove { .. } => "Remove",
+        Action::Shift { .. } | Action::ReleaseRoute => "Shift",
+        Action::CheckGate { .. } => "CheckGate",
+    }
+}
