@@ -16,3 +16,10 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     }
     text.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
 }
+
+/// Sixteen random bytes, written as a UUID.
+#[cfg(feature = "store")]
+pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
+    let hex = encode(bytes);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
