@@ -120,6 +120,7 @@ pub(crate) fn up(name: &str, kubeconfig: Option<PathBuf>) -> Result<Cluster> {
              - without a cluster: cargo xtask test --fast"
         );
     }
+    spec::check_name(name)?;
     up::ensure(name).map(Cluster::Own)
 }
 
@@ -129,6 +130,7 @@ pub(crate) fn down(name: &str, kubeconfig: Option<PathBuf>) -> Result<()> {
         say(format!("the cluster of {} is not ours: left as it is", file.display()));
         return Ok(());
     }
+    spec::check_name(name)?;
     let start = std::time::Instant::now();
     let _lock = lock::take(&format!("cluster-{name}"))?;
     let Some(spec) = Spec::find(name)? else {

@@ -150,7 +150,8 @@ fn clusters() -> Result<PathBuf> {
     paths::in_cache("clusters")
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Refuses names that would not fit an interface, a folder or a control group.
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let fits = (1..=20).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !fits {
