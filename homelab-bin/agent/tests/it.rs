@@ -1,5 +1,9 @@
 //! The real program against a small real TLS server.
-#![expect(clippy::disallowed_methods, reason = "a test: it starts the program and looks at its files")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test: it starts the program and looks at its files"
+)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

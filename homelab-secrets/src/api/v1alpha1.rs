@@ -1,5 +1,6 @@
 //! Version `v1alpha1`.
 #![expect(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function body")]
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

@@ -138,7 +138,8 @@ fn variables<'a>(wish: &'a Wish<'_>) -> impl Iterator<Item = Value> + 'a {
 fn user_and_mode(pod: &Map<String, Value>) -> (i64, &'static str) {
     let number = |value: Option<&Value>, field: &str| value?.get("securityContext")?.get(field)?.as_i64();
     let of_pod = |field: &str| pod.get("securityContext")?.get(field)?.as_i64();
-    let mut users = all_containers(pod).map(|container| number(Some(container), "runAsUser").or(of_pod("runAsUser")));
+    let mut users =
+        all_containers(pod).map(|container| number(Some(container), "runAsUser").or_else(|| of_pod("runAsUser")));
     let first = users.next().flatten().filter(|user| *user != 0);
     let common = first.filter(|first| users.all(|user| user == Some(*first)));
     match (common, of_pod("fsGroup")) {
