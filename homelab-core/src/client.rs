@@ -82,6 +82,8 @@ fn classify_status(status: &Status) -> Class {
         403 if terminating() => Class::Retry,
         401 | 403 => Class::Denied,
         400 | 405 | 406 | 413 | 415 | 422 => Class::Invalid,
+        // How server-side apply answers to an unknown field or a wrong type.
+        500 if status.message.contains("failed to create typed patch object") => Class::Invalid,
         _ => Class::Retry,
     }
 }

@@ -44,7 +44,7 @@ impl HttpCheck {
     /// Judges one answer. The body is shown only if its content was asked for: it may hold secrets.
     pub fn judge(&self, url: &str, answer: &Answer) -> Verdict {
         let Answer { status, body } = answer;
-        let good = self.status.map_or((200..300).contains(status), |wanted| wanted == *status);
+        let good = self.status.map_or_else(|| (200..300).contains(status), |wanted| wanted == *status);
         let wanted = self.status.map_or_else(|| "2xx".into(), |s| s.to_string());
         let size = body.len();
         if !good {
