@@ -29,7 +29,12 @@ pub(crate) const TESTAPP: Program = Program { package: "homelab-testapp", binary
 
 /// A `cargo` command in the workspace: the cargo that runs this program, with its toolchain.
 pub(crate) fn cargo() -> Cmd {
-    Cmd::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).dir(&paths::workspace())
+    once_in_ci(Cmd::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).dir(&paths::workspace()))
+}
+
+/// Continuous integration compiles everything once: what serves the next compilation only costs time and disk there.
+pub(crate) fn once_in_ci(cmd: Cmd) -> Cmd {
+    if std::env::var_os("CI").is_some() { cmd.env("CARGO_INCREMENTAL", "0") } else { cmd }
 }
 
 impl Program {

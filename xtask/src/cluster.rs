@@ -124,6 +124,14 @@ pub(crate) fn up(name: &str, kubeconfig: Option<PathBuf>) -> Result<Cluster> {
     up::ensure(name).map(Cluster::Own)
 }
 
+/// The same, but one of ours is made anew: what an earlier run left in it must not decide about this one.
+pub(crate) fn fresh(name: &str, kubeconfig: Option<PathBuf>) -> Result<Cluster> {
+    if foreign(kubeconfig.clone())?.is_none() && rustix::process::geteuid().is_root() && Spec::find(name)?.is_some() {
+        down(name, None)?;
+    }
+    up(name, kubeconfig)
+}
+
 /// Takes our cluster of this name down; someone else's is left alone.
 pub(crate) fn down(name: &str, kubeconfig: Option<PathBuf>) -> Result<()> {
     if let Some(file) = foreign(kubeconfig)? {

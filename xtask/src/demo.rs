@@ -33,7 +33,7 @@ pub(crate) fn bench(args: lexopt::Parser) -> Result<ExitCode> {
 /// Runs the program of this name on the cluster of this name.
 fn start(name: &str, profile: &str, args: lexopt::Parser) -> Result<ExitCode> {
     let options = options(args)?;
-    let cluster = cluster::up(name, options.kubeconfig.clone())?;
+    let cluster = cluster::fresh(name, options.kubeconfig.clone())?;
     let built = image::all(profile)?;
     image::load_into(&cluster, &built.images)?;
     let passed = run(name, profile, &options.words, &cluster, &built)?;

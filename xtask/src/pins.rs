@@ -64,6 +64,8 @@ pub(crate) enum Source {
 pub(crate) struct Debian {
     /// For a cluster's node.
     pub(crate) cluster: Vec<Package>,
+    /// For downloading Python packages.
+    pub(crate) python: Vec<Package>,
     /// For making images.
     pub(crate) image: Vec<Package>,
 }

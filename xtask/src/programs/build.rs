@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    paths,
-    pins::{Program, Source},
+    debian, paths,
+    pins::{self, Program, Source},
     shell::Cmd,
 };
 
@@ -118,10 +118,12 @@ fn pip(package: &str, dir: &Path) -> Result<()> {
     if wheel(package, dir)?.is_some() {
         return Ok(());
     }
+    if !Cmd::new("python3").args(["-m", "pip", "--version"]).ok() {
+        debian::ensure(&pins::load()?.debian.python, "downloading ready programs")?;
+    }
     let cmd =
         Cmd::new("python3").args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]).arg(dir).arg(package);
-    cmd.quiet()
-        .context("python3 with pip is needed (Debian: apt-get install python3-pip), and its package index must answer")
+    cmd.quiet().context("Python's package index must answer; `python3 -m pip --version` tells whether pip works")
 }
 
 /// The downloaded file of `name==version`.

@@ -62,7 +62,9 @@ fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usi
     };
     let mut cluster = None;
     step(report, "cluster", || {
-        let up = cluster::up(CLUSTER, options.kubeconfig.clone())?;
+        // With --keep one works on the tests themselves, and ten seconds for a new cluster each time are many.
+        let make = if options.keep { cluster::up } else { cluster::fresh };
+        let up = make(CLUSTER, options.kubeconfig.clone())?;
         image::load_into(&up, &built.images)?;
         cluster = Some(up);
         Ok(Counts::one_passed())

@@ -9,7 +9,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::report::Counts;
-use crate::{cargo::cargo, paths, shell::Cmd};
+use crate::{
+    cargo::{cargo, once_in_ci},
+    paths,
+    shell::Cmd,
+};
 
 /// The binary with the tests that need a cluster.
 const END_TO_END: &str = "homelab-tests::it";
@@ -52,7 +56,7 @@ pub(crate) fn doc() -> Result<Counts> {
 
 fn command(nextest: &Path, verb: &str) -> Cmd {
     let config = paths::package().join("nextest.toml");
-    Cmd::new(nextest)
+    once_in_ci(Cmd::new(nextest))
         .dir(&paths::workspace())
         .args(["nextest", verb, "--workspace", "--all-features", "--config-file"])
         .arg(config)
