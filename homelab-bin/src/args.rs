@@ -6,6 +6,12 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+mod app;
+mod kv;
+
+pub use app::{App, ExplainFormat, Request};
+pub use kv::{Data, Kv, Server};
+
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
 #[derive(Debug, Parser)]
 #[command(name = "homelab", version, propagate_version = true, disable_help_subcommand = true)]
@@ -142,222 +148,16 @@ pub struct Daemon {
     /// Program `helm`
     #[arg(long, default_value = "helm", value_name = "FILE", env = "HOMELAB_HELM")]
     pub helm: PathBuf,
-    /// Program `git` (for file:// repositories)
-    #[arg(long, default_value = "git", value_name = "FILE", env = "HOMELAB_GIT")]
-    pub git: PathBuf,
+    /// Allow file:// repositories below this directory (needs the program git)
+    #[arg(long, value_name = "DIR")]
+    pub local_git: Option<PathBuf>,
+    /// Address of the debug listener, for `homelab app explain -o case`: whoever reaches it sees specs and values of Apps,
+    /// so only a loopback address is taken
+    #[arg(long, value_name = "ADDR")]
+    pub listen_debug: Option<SocketAddr>,
     /// Write logs as JSON lines
     #[arg(long)]
     pub log_json: bool,
-}
-
-/// How `homelab kv` reaches the store.
-#[derive(Clone, Debug, Default, ClapArgs)]
-#[command(next_help_heading = "Secret server")]
-pub struct Server {
-    /// Address (default: $HOMELAB_ADDR, $BAO_ADDR, $VAULT_ADDR, or a port-forward to the daemon)
-    #[arg(long, value_name = "URL")]
-    pub address: Option<String>,
-    /// PEM file of the CA (default: $HOMELAB_CACERT, $BAO_CACERT, $VAULT_CACERT, or the ConfigMap `homelab-ca`)
-    #[arg(long, value_name = "FILE")]
-    pub ca_cert: Option<PathBuf>,
-    /// ServiceAccount to log in as when there is no token in $HOMELAB_TOKEN, $BAO_TOKEN, $VAULT_TOKEN
-    /// (default: homelab-admin in the daemon's namespace)
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    pub account: Option<String>,
-}
-
-/// Data of a secret on the command line.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Data {
-    /// KEY=VALUE, KEY=@FILE (`\@` for a value that begins with @), or `-` for one JSON object on stdin
-    #[arg(required = true, value_name = "KEY=VALUE")]
-    pub pairs: Vec<String>,
-    /// Write only if the current version is this one (0: only if there is none)
-    #[arg(long, value_name = "VERSION")]
-    pub cas: Option<u64>,
-}
-
-/// `homelab kv …`. PATH is MOUNT/PATH, as in kv/web/db.
-#[derive(Debug, Subcommand)]
-pub enum Kv {
-    /// Print a secret
-    Get {
-        /// MOUNT/PATH
-        path: String,
-        /// Version (default: the newest)
-        #[arg(long)]
-        version: Option<u64>,
-        /// Print only the value of this key, with no newline added when stdout is no terminal
-        #[arg(long)]
-        field: Option<String>,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Write a new version
-    Put {
-        /// MOUNT/PATH
-        path: String,
-        #[command(flatten)]
-        data: Data,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Write a new version that keeps the keys not named
-    Patch {
-        /// MOUNT/PATH
-        path: String,
-        #[command(flatten)]
-        data: Data,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List the names under a path
-    List {
-        /// MOUNT or MOUNT/PATH
-        path: String,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Delete versions; they can be undeleted
-    Delete {
-        /// MOUNT/PATH
-        path: String,
-        /// Versions, comma separated (default: the newest)
-        #[arg(long, value_delimiter = ',')]
-        versions: Vec<u64>,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Bring deleted versions back
-    Undelete {
-        /// MOUNT/PATH
-        path: String,
-        /// Versions, comma separated
-        #[arg(long, value_delimiter = ',', required = true)]
-        versions: Vec<u64>,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// Destroy versions for good
-    Destroy {
-        /// MOUNT/PATH
-        path: String,
-        /// Versions, comma separated
-        #[arg(long, value_delimiter = ',', required = true)]
-        versions: Vec<u64>,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// The versions of a secret, without values
-    History {
-        /// MOUNT/PATH
-        path: String,
-        #[command(flatten)]
-        output: Output,
-        #[command(flatten)]
-        server: Server,
-    },
-}
-
-/// Flags of a request to an App.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Request {
-    /// Name of the App
-    pub name: String,
-    /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Do not wait for the answer
-    #[arg(long)]
-    pub no_wait: bool,
-    /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
-    pub timeout: Duration,
-}
-
-/// `homelab app …`.
-#[derive(Debug, Subcommand)]
-pub enum App {
-    /// List Apps
-    List {
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// What an App does and what it waits for
-    Status {
-        /// Name of the App
-        name: String,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// The revisions that are kept, newest first
-    History {
-        /// Name of the App
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Go on to the next step, or over the gates that are left (a revision that failed is not promoted: `retry` it)
-    Promote {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Open an approval gate
-    Approve {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Stop the rollout and give the traffic back
-    Abort {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Hold the rollout where it is
-    Pause {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Go on after a pause
-    Resume {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Try a failed revision again
-    Retry {
-        #[command(flatten)]
-        request: Request,
-    },
-    /// Go back to an earlier revision with its secret versions
-    Rollback {
-        #[command(flatten)]
-        request: Request,
-        /// The revision (default: the one that served before)
-        #[arg(long)]
-        revision: Option<String>,
-    },
-    /// Why the App is as it is: its conditions, its plan and its last events
-    Explain {
-        /// Name of the App
-        name: String,
-        /// `case`: spec, observation and time as a test case of the planner
-        #[arg(short, long = "output", value_name = "FORMAT")]
-        format: Option<ExplainFormat>,
-    },
-}
-
-/// `homelab app explain -o`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExplainFormat {
-    /// A test case of the planner (YAML)
-    Case,
 }
 
 /// `homelab sync`.
@@ -425,7 +225,19 @@ mod tests {
 
     #[test]
     fn kubectl_flags_are_understood_anywhere() {
-        let args = Args::try_parse_from(["homelab", "app", "list", "-A", "-w", "-o", "json", "--context", "home", "-n", "web"]);
+        let args = Args::try_parse_from([
+            "homelab",
+            "app",
+            "list",
+            "-A",
+            "-w",
+            "-o",
+            "json",
+            "--context",
+            "home",
+            "-n",
+            "web",
+        ]);
         let args = args.expect("flags as kubectl's");
         assert_eq!(args.global.namespace.as_deref(), Some("web"));
         assert!(matches!(args.command, Command::App(App::List { listing }) if listing.all_namespaces && listing.watch));

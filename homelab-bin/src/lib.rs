@@ -1,1 +1,22 @@
 //! The program homelab: daemon and command line over the homelab libraries.
+//!
+//! [`daemon`] composes the libraries into one process; [`cli`] is everything that people type. The four libraries do not
+//! know each other: what one needs of another it asks for by a trait of its own, and the newtypes in `adapters` answer.
+
+pub mod adapters;
+pub mod args;
+pub mod cli;
+pub mod daemon;
+
+use std::process::ExitCode;
+
+/// Makes ring the process's TLS provider. Has to come first: without it the first TLS client panics.
+pub fn install_crypto() {
+    // An error only says that there is a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Does what the arguments say.
+pub fn run(args: args::Args) -> ExitCode {
+    cli::run(args)
+}

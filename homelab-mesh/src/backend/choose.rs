@@ -1,6 +1,7 @@
 //! Which router a route gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 
@@ -49,6 +50,13 @@ impl Routers {
         let service = Arc::new(ServiceRouter::new(client.clone()));
         let gateway = Arc::new(GatewayRouter::new(client.clone()));
         Self { client, service, gateway }
+    }
+
+    /// The same, with another time that a plain Service's endpoints take to reach every node.
+    #[must_use]
+    pub fn with_propagation(self, propagation: Duration) -> Self {
+        let service = ServiceRouter::new(self.client.clone()).with_propagation(propagation);
+        Self { service: Arc::new(service), ..self }
     }
 
     /// The router for `route`. `Gateway` on a cluster without HTTPRoute is [`Error::Invalid`]; the cluster is asked

@@ -1,0 +1,68 @@
+//! homelab-rollout's `SecretVersions` and the webhook's `SecretLookup` by the secret store and its policies.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use homelab_core::meta::Account;
+use homelab_rollout::ports::{Holder, PortError, ResolvedSecret, SecretVersions};
+use homelab_secrets::Error;
+use homelab_secrets::inject::server::{Resolved, SecretLookup};
+use homelab_secrets::policy::SharedPolicies;
+use homelab_secrets::store::SecretStore;
+
+use super::counted;
+use crate::daemon::metrics::Metrics;
+
+/// The store, asked in the name of an account.
+#[derive(Clone)]
+pub struct StoreVersions {
+    store: SecretStore,
+    policies: SharedPolicies,
+    metrics: Arc<Metrics>,
+}
+
+impl StoreVersions {
+    /// Over this store and these policies.
+    pub fn new(store: SecretStore, policies: SharedPolicies, metrics: Arc<Metrics>) -> Self {
+        Self { store, policies, metrics }
+    }
+}
+
+#[async_trait]
+impl SecretVersions for StoreVersions {
+    async fn resolve(
+        &self,
+        account: &Account,
+        paths: &[(String, Option<u64>)],
+    ) -> Result<Vec<ResolvedSecret>, PortError> {
+        let mut found = Vec::with_capacity(paths.len());
+        for (path, version) in paths {
+            let call = self.store.resolve_as(&self.policies, account, path, *version);
+            let at = counted(&self.metrics, "secrets_resolve", call).await.map_err(port)?;
+            found.push(ResolvedSecret { path: at.path, version: at.version, digest: at.digest, keys: at.keys });
+        }
+        Ok(found)
+    }
+
+    async fn pin(&self, holder: &Holder, versions: &[(String, u64)]) -> Result<(), PortError> {
+        let holder = format!("{}@{}", holder.app, holder.revision);
+        counted(&self.metrics, "secrets_pin", self.store.pin(&holder, versions)).await.map_err(port)
+    }
+
+    async fn changed(&self, paths: &[(String, u64)]) -> Result<(), PortError> {
+        self.store.wait_newer(paths).await.map_err(port)
+    }
+}
+
+#[async_trait]
+impl SecretLookup for StoreVersions {
+    async fn look_up(&self, account: &Account, path: &str, version: Option<u64>) -> Result<Resolved, Error> {
+        let call = self.store.resolve_as(&self.policies, account, path, version);
+        let at = counted(&self.metrics, "secrets_look_up", call).await?;
+        Ok(Resolved { version: at.version, keys: at.keys })
+    }
+}
+
+fn port(error: Error) -> PortError {
+    PortError { class: error.class(), message: error.to_string() }
+}

@@ -1,0 +1,68 @@
+//! A local port that leads to the daemon's pod, through the API server.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use crate::cli::cluster::failed;
+
+/// Labels that the chart puts on the daemon's pods.
+const SELECTOR: &str = "app.kubernetes.io/name=homelab,app.kubernetes.io/component=daemon";
+/// A local port; it closes when this is dropped.
+pub(crate) struct Forward {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Opens a port to `port` of a ready pod of the daemon; none if there is no such pod.
+pub(crate) async fn open(client: kube::Client, namespace: &str, port: u16) -> Result<Option<Forward>> {
+    let pods = Api::<Pod>::namespaced(client, namespace);
+    let found = pods
+        .list(&ListParams::default().labels(SELECTOR))
+        .await
+        .map_err(|error| failed(&format!("look for the daemon's pod in namespace {namespace}"), &error))?;
+    let Some(name) = found.items.into_iter().find(is_ready).and_then(|pod| pod.metadata.name) else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("open a local port")?;
+    let address = listener.local_addr().context("open a local port")?;
+    let task = tokio::spawn(serve(listener, pods, name, port)).abort_handle();
+    Ok(Some(Forward { address, task }))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn serve(listener: TcpListener, pods: Api<Pod>, name: String, port: u16) {
+    while let Ok((connection, _)) = listener.accept().await {
+        let (pods, name) = (pods.clone(), name.clone());
+        tokio::spawn(async move {
+            if let Err(error) = join(connection, &pods, &name, port).await {
+                tracing::warn!("port-forward to pod {name}: {error:#}");
+            }
+        });
+    }
+}
+
+async fn join(mut connection: TcpStream, pods: &Api<Pod>, name: &str, port: u16) -> Result<()> {
+    let mut forwarder = pods.portforward(name, &[port]).await?;
+    let mut stream = forwarder.take_stream(port).context("the API server opened no stream")?;
+    tokio::io::copy_bidirectional(&mut connection, &mut stream).await?;
+    drop(stream);
+    forwarder.join().await?;
+    Ok(())
+}

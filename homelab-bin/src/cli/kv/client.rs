@@ -1,0 +1,276 @@
+//! The HTTP side of `homelab kv`: where the server is, who we are, and its verbs.
+#![expect(clippy::disallowed_methods, reason = "reads the environment that Vault's clients read, and the CA file")]
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use homelab_core::meta::Account;
+use reqwest::{Certificate, Method, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Path;
+use super::way::{Way, service_account_token};
+use crate::args::{Global, Server};
+use crate::cli::cluster::Cluster;
+use crate::cli::forward::Forward;
+
+/// ServiceAccount of the daemon's namespace that the owner's secrets are edited as.
+const ADMIN: &str = "homelab-admin";
+
+/// A version of a secret, without its values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Version {
+    pub(super) version: u64,
+    pub(super) created: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deleted: Option<String>,
+    pub(super) destroyed: bool,
+}
+
+impl Version {
+    fn of(version: u64, value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            version,
+            created: text("created_time"),
+            deleted: Some(text("deletion_time")).filter(|time| !time.is_empty()),
+            destroyed: value["destroyed"].as_bool().unwrap_or_default(),
+        }
+    }
+}
+
+/// A server and a token for it.
+pub(super) struct Client {
+    http: reqwest::Client,
+    address: String,
+    token: String,
+    /// Who the token stands for, for messages.
+    who: String,
+    /// Keeps the way to the pod open.
+    _forward: Option<Forward>,
+}
+
+impl Client {
+    /// Finds the server and logs in: by flags and environment where they say, else by the kubeconfig.
+    pub(super) async fn connect(global: &Global, server: &Server) -> Result<Self> {
+        let address = server.address.clone().or_else(|| variable("ADDR"));
+        let token = variable("TOKEN");
+        let file = server.ca_cert.clone().or_else(|| variable("CACERT").map(Into::into));
+        let ca = file
+            .map(|file| std::fs::read(&file).with_context(|| format!("read CA file {}", file.display())))
+            .transpose()?;
+        if let (Some(address), Some(token)) = (&address, &token) {
+            return Ok(Self::new(trusting(builder(global), ca.as_deref())?, address.clone(), token.clone(), None));
+        }
+        let cluster = Cluster::connect(global).await.context("no address and token of a secret server are given")?;
+        let way = Way::find(&cluster, address).await?;
+        let mut builder = builder(global);
+        if let Some((host, forward)) = &way.forward {
+            // The certificate names the Service; the connection goes to the forwarded port.
+            builder = builder.resolve(host, forward.address);
+        }
+        let http = trusting(builder, ca.or(way.ca).as_deref())?;
+        let mut this = Self::new(http, way.address, token.unwrap_or_default(), way.forward.map(|(_, forward)| forward));
+        if this.token.is_empty() {
+            this.login(&cluster, server.account.as_deref()).await?;
+        }
+        Ok(this)
+    }
+
+    fn new(http: reqwest::Client, address: String, token: String, forward: Option<Forward>) -> Self {
+        Self { http, address, token, who: "the token".into(), _forward: forward }
+    }
+
+    /// Logs in as a ServiceAccount, with a token made for this purpose only.
+    async fn login(&mut self, cluster: &Cluster, account: Option<&str>) -> Result<()> {
+        let account = match account {
+            Some(text) => {
+                Account::parse(text).with_context(|| format!("`{text}` is no account; write NAMESPACE/NAME"))?
+            }
+            None => Account::new(&cluster.daemon, ADMIN),
+        };
+        let jwt = service_account_token(cluster, &account).await?;
+        let body = json!({"role": "homelab-cli", "jwt": jwt});
+        let answer = self.send(Method::POST, "auth/kubernetes/login", Some(&body)).await?;
+        let answer = answer.good(&format!("log in to {} as {account}", self.address), &account.to_string())?;
+        let token = answer.pointer("/auth/client_token").and_then(Value::as_str);
+        self.token = token.context("the secret server answered a login without a token")?.to_owned();
+        self.who = account.to_string();
+        Ok(())
+    }
+
+    /// The values and the version of a secret.
+    pub(super) async fn read(&self, path: &Path, version: Option<u64>) -> Result<(Map<String, Value>, Version)> {
+        let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
+        let url = format!("{}{query}", self.url(path, "data"));
+        let answer = self.send(Method::GET, &url, None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            bail!(self.missing(path, version, &answer.body).await);
+        }
+        let body = answer.good(&format!("read {}", path.full()), &self.who)?;
+        let metadata = &body["data"]["metadata"];
+        let at = Version::of(metadata["version"].as_u64().unwrap_or_default(), metadata);
+        let data = body["data"]["data"].as_object().cloned();
+        Ok((data.with_context(|| format!("{} has no values at version {}", path.full(), at.version))?, at))
+    }
+
+    /// Says whether a secret was deleted, destroyed, or never was.
+    async fn missing(&self, path: &Path, version: Option<u64>, body: &Value) -> String {
+        let metadata = &body["data"]["metadata"];
+        let at = metadata["version"].as_u64().or(version);
+        let name = path.full();
+        match (metadata["destroyed"].as_bool(), metadata["deletion_time"].as_str().unwrap_or_default(), at) {
+            (Some(true), _, Some(at)) => {
+                format!("{name} version {at} is destroyed for good; see `homelab kv history {name}`")
+            }
+            (_, time, Some(at)) if !time.is_empty() => {
+                format!(
+                    "{name} version {at} is deleted since {time}; `homelab kv undelete {name} --versions {at}` brings it back"
+                )
+            }
+            (_, _, Some(at)) => format!("{name} has no version {at}; see `homelab kv history {name}`"),
+            _ => format!("there is no secret {name}; `homelab kv put {name} key=value` writes it"),
+        }
+    }
+
+    /// Writes a new version.
+    pub(super) async fn write(&self, path: &Path, data: Map<String, Value>, cas: Option<u64>) -> Result<Version> {
+        let options = cas.map_or_else(|| json!({}), |cas| json!({"cas": cas}));
+        let body = json!({"data": data, "options": options});
+        let answer = self.send(Method::POST, &self.url(path, "data"), Some(&body)).await?;
+        let body = answer.good(&format!("write {}", path.full()), &self.who)?;
+        Ok(Version::of(body["data"]["version"].as_u64().unwrap_or_default(), &body["data"]))
+    }
+
+    /// Deletes versions; none: the newest.
+    pub(super) async fn delete(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        let answer = match versions {
+            [] => self.send(Method::DELETE, &self.url(path, "data"), None).await?,
+            versions => {
+                self.send(Method::POST, &self.url(path, "delete"), Some(&json!({"versions": versions}))).await?
+            }
+        };
+        answer.good(&format!("delete {}", path.full()), &self.who).map(drop)
+    }
+
+    /// Brings versions back.
+    pub(super) async fn undelete(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        let answer = self.send(Method::POST, &self.url(path, "undelete"), Some(&json!({"versions": versions}))).await?;
+        answer.good(&format!("undelete {}", path.full()), &self.who).map(drop)
+    }
+
+    /// Destroys versions.
+    pub(super) async fn destroy(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        let answer = self.send(Method::PUT, &self.url(path, "destroy"), Some(&json!({"versions": versions}))).await?;
+        answer.good(&format!("destroy {}", path.full()), &self.who).map(drop)
+    }
+
+    /// The names under a folder.
+    pub(super) async fn list(&self, path: &Path) -> Result<Vec<String>> {
+        let url = format!("{}?list=true", self.url(path, "metadata"));
+        let answer = self.send(Method::GET, &url, None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            bail!("there is nothing under {}", path.full());
+        }
+        let body = answer.good(&format!("list {}", path.full()), &self.who)?;
+        let keys = body["data"]["keys"].as_array().cloned().unwrap_or_default();
+        Ok(keys.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect())
+    }
+
+    /// All versions, oldest first.
+    pub(super) async fn history(&self, path: &Path) -> Result<Vec<Version>> {
+        let answer = self.send(Method::GET, &self.url(path, "metadata"), None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            bail!(self.missing(path, None, &Value::Null).await);
+        }
+        let body = answer.good(&format!("read the history of {}", path.full()), &self.who)?;
+        let mut versions: Vec<_> = body["data"]["versions"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(number, value)| Some(Version::of(number.parse().ok()?, value)))
+            .collect();
+        versions.sort_by_key(|version| version.version);
+        Ok(versions)
+    }
+
+    fn url(&self, path: &Path, verb: &str) -> String {
+        format!("{}/{verb}/{}", path.mount, path.path)
+    }
+
+    async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Answer> {
+        let mut request = self.http.request(method, format!("{}/v1/{url}", self.address.trim_end_matches('/')));
+        if !self.token.is_empty() {
+            request = request.header("X-Vault-Token", &self.token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer =
+            request.send().await.map_err(|error| anyhow::anyhow!("reach {}: {}", self.address, network(&error)))?;
+        let status = answer.status();
+        let text = answer.text().await.with_context(|| format!("read the answer of {}", self.address))?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+}
+
+/// The deepest cause is the one that says what to do ("connection refused", "invalid peer certificate").
+fn network(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let text = cause.to_string();
+    match text.contains("certificate") {
+        true => format!("{text}; name the CA that signed it with --ca-cert or HOMELAB_CACERT"),
+        false => text,
+    }
+}
+
+struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Answer {
+    fn good(self, action: &str, who: &str) -> Result<Value> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let words: Vec<_> = self.body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let words = if words.is_empty() { format!("the server answered {}", self.status) } else { words.join("; ") };
+        match self.status {
+            StatusCode::FORBIDDEN => {
+                bail!("{action}: {words} (as {who}; a SecretPolicy or ClusterSecretPolicy gives rights)")
+            }
+            _ => bail!("{action}: {words}"),
+        }
+    }
+}
+
+/// A variable of the environment by its three names, ours first.
+fn variable(name: &str) -> Option<String> {
+    ["HOMELAB", "BAO", "VAULT"]
+        .iter()
+        .find_map(|prefix| std::env::var(format!("{prefix}_{name}")).ok())
+        .filter(|v| !v.is_empty())
+}
+
+fn builder(global: &Global) -> reqwest::ClientBuilder {
+    let timeout = Some(global.request_timeout).filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(30));
+    reqwest::Client::builder().timeout(timeout).connect_timeout(Duration::from_secs(10)).no_proxy()
+}
+
+fn trusting(builder: reqwest::ClientBuilder, ca: Option<&[u8]>) -> Result<reqwest::Client> {
+    let builder = match ca {
+        Some(pem) => {
+            builder.tls_certs_only(Certificate::from_pem_bundle(pem).context("read the CA certificate (PEM)")?)
+        }
+        None => builder,
+    };
+    builder.build().context("prepare the connection to the secret server")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! What only the leader does: the controllers of GitSyncs and Apps, joined by the adapters.
+#![expect(clippy::disallowed_methods, reason = "helm runs this very program as its post-renderer")]
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use homelab_core::client::{Clients, Kinds};
+use homelab_core::events::Events;
+use homelab_core::meta::manager;
+use homelab_core::watch::Watches;
+use homelab_gitops::backend::gix::GixSource;
+use homelab_gitops::backend::trees::Trees;
+use homelab_gitops::source::GitSource;
+use homelab_mesh::backend::choose::Routers;
+use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
+
+use super::settings::Settings;
+use super::{Daemon, Shared, servers};
+use crate::adapters::artifacts::TreeArtifacts;
+use crate::adapters::secrets::StoreVersions;
+use crate::adapters::traffic::MeshTraffic;
+
+/// Runs both controllers until the daemon stops or one of them ends.
+pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
+    let settings = &daemon.settings;
+    let git = settings.data("git");
+    let source = GixSource::new(git.clone());
+    let source: Arc<dyn GitSource> = Arc::new(match &settings.args.local_git {
+        Some(directory) => source.with_local(directory.clone()),
+        None => source,
+    });
+    let stop = daemon.stop.clone();
+    let watches = Watches::new(daemon.clients.own());
+    let gitops = homelab_gitops::controller::run(
+        gitops(daemon, Arc::clone(&source), watches.clone()),
+        stop.clone().cancelled_owned(),
+    );
+    let rollout = rollout(daemon, shared, Trees::new(source, git), watches)?;
+    let rollout = homelab_rollout::controller::run(rollout, stop.cancelled_owned());
+    let (gitops, rollout) =
+        (async { gitops.await.context("run GitSyncs") }, async { rollout.await.context("run Apps") });
+    tokio::try_join!(gitops, rollout).map(|_| ())
+}
+
+fn gitops(daemon: &Daemon, source: Arc<dyn GitSource>, watches: Watches) -> homelab_gitops::controller::Context {
+    homelab_gitops::controller::Context {
+        clients: daemon.clients.clone(),
+        kinds: Arc::new(Kinds::new(daemon.clients.own())),
+        watches,
+        events: events(&daemon.clients, &daemon.settings, manager::GITOPS),
+        source,
+        namespaces: daemon.settings.only(),
+    }
+}
+
+fn rollout(
+    daemon: &Daemon,
+    shared: &Shared,
+    trees: Trees,
+    watches: Watches,
+) -> Result<homelab_rollout::controller::Context> {
+    let settings = &daemon.settings;
+    let program = std::env::current_exe().context("find this program, which helm runs as its post-renderer")?;
+    let injector =
+        serde_json::to_value(servers::inject_config(settings, shared)).context("write the injector's settings")?;
+    let helm = HelmConfig::new(settings.args.helm.clone(), program, injector);
+    let deployer = HelmDeployer::start(&daemon.config, daemon.clients.clone(), helm).context("prepare helm")?;
+    let routers = Routers::new(daemon.clients.own()).with_propagation(settings.args.propagation);
+    Ok(homelab_rollout::controller::Context {
+        clients: daemon.clients.clone(),
+        watches,
+        namespaces: settings.args.namespaces.clone(),
+        deployer: Arc::new(deployer),
+        traffic: Arc::new(MeshTraffic::new(routers, Arc::clone(&daemon.metrics))),
+        secrets: Arc::new(StoreVersions::new(
+            shared.store.clone(),
+            shared.policies.clone(),
+            Arc::clone(&daemon.metrics),
+        )),
+        artifacts: Arc::new(TreeArtifacts::new(trees, Arc::clone(&daemon.metrics))),
+        events: events(&daemon.clients, settings, manager::ROLLOUT),
+        cases: daemon.cases.clone(),
+    })
+}
+
+/// Events of one controller.
+pub(super) fn events(clients: &Clients, settings: &Settings, controller: &str) -> Events {
+    Events::new(clients.own(), controller, settings.identity.clone())
+}

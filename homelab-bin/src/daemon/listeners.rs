@@ -1,0 +1,153 @@
+//! Listeners: HTTP with or without TLS, with limits for slow and many clients, stopped gracefully.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::Leaf;
+use super::metrics::Metrics;
+
+/// A client that does not finish its TLS handshake or its headers in this time is let go.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A request that is not answered in this time (a body that trickles in, say) is given up.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How long running requests may take after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+/// Connections at once, a listener.
+const CONNECTIONS: usize = 512;
+/// Largest request body: KV v2 values are capped well below.
+const BODY: usize = 4 << 20;
+
+/// One bound listener, not yet served.
+pub struct Listener {
+    name: &'static str,
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listener {
+    /// Binds `address`; with a leaf it speaks TLS.
+    pub async fn bind(name: &'static str, address: SocketAddr, leaf: Option<Arc<Leaf>>) -> Result<Self> {
+        let socket = TcpListener::bind(address).await.with_context(|| {
+            format!("listen on {address} for {name}: another program may use the port; choose one with --listen-{name}")
+        })?;
+        Ok(Self { name, socket, tls: leaf.map(acceptor).transpose()? })
+    }
+
+    /// What it is for.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The bound address (the port when 0 was asked for).
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.socket.local_addr().with_context(|| format!("read the address of listener {}", self.name))
+    }
+
+    /// Serves until `stop`, then lets running requests end.
+    pub async fn serve(self, router: Router, metrics: Arc<Metrics>, stop: CancellationToken) {
+        let name = self.name;
+        let router = router
+            .layer(DefaultBodyLimit::max(BODY))
+            .layer(middleware::from_fn(move |request, next| limited(request, next, name, Arc::clone(&metrics))));
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, mostly: a pause lets connections end.
+                        tracing::warn!("listener {name}: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let connection = Connection { router: router.clone(), tls: self.tls.clone(), watcher: graceful.watcher() };
+            tokio::spawn(async move {
+                connection.run(stream).await;
+                drop(place);
+            });
+        }
+        drop(self.socket);
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(GRACE) => tracing::warn!("listener {name}: some requests did not end in {GRACE:?}"),
+        }
+    }
+}
+
+fn acceptor(leaf: Arc<Leaf>) -> Result<TlsAcceptor> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("prepare TLS")?
+        .with_no_client_auth()
+        .with_cert_resolver(leaf);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+struct Connection {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    watcher: hyper_util::server::graceful::Watcher,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        match self.tls.clone() {
+            None => self.http(stream).await,
+            Some(tls) => match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.http(stream).await,
+                Ok(Err(error)) => tracing::debug!("TLS handshake: {error}"),
+                Err(_) => tracing::debug!("TLS handshake: not finished in {HANDSHAKE:?}"),
+            },
+        }
+    }
+
+    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .max_concurrent_streams(128);
+        let service = TowerToHyperService::new(self.router);
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!("connection: {error}");
+        }
+    }
+}
+
+async fn limited(request: Request, next: Next, listener: &'static str, metrics: Arc<Metrics>) -> Response {
+    let started = metrics.now();
+    let response = match tokio::time::timeout(REQUEST, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response(),
+    };
+    metrics.request(listener, response.status().as_u16(), started);
+    response
+}
