@@ -65,15 +65,14 @@ pub enum ApplyError {
         message: String,
     },
     /// The server refused or could not be asked.
-    #[error("can not {verb} {object}: {}", explain(.source))]
+    #[error("can not {verb} {object}: {}", explain(.error))]
     Api {
         /// `apply` or `delete`.
         verb: &'static str,
         /// Which object.
         object: ObjectRef,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
+        /// Why. It is told in full already, so it is no `source` that would repeat it.
+        error: Box<kube::Error>,
     },
 }
 
@@ -83,7 +82,7 @@ impl ApplyError {
         match self {
             Self::Malformed { .. } => Class::Invalid,
             Self::Conflict { .. } | Self::Stale { .. } => Class::Conflict,
-            Self::Api { source, .. } => classify(source),
+            Self::Api { error, .. } => classify(error),
         }
     }
 }
@@ -185,7 +184,7 @@ fn refused(verb: &'static str, object: ObjectRef, error: kube::Error) -> ApplyEr
         }
         return ApplyError::Stale { object, message: explain(&error) };
     }
-    ApplyError::Api { verb, object, source: Box::new(error) }
+    ApplyError::Api { verb, object, error: Box::new(error) }
 }
 
 /// `(manager, field)` from causes like `conflict with "helm" using apps/v1` (or `… with subresource "scale" …`).

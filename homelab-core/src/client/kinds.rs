@@ -32,15 +32,14 @@ pub enum KindsError {
         kind: String,
     },
     /// The API server could not be asked.
-    #[error("can not look up the kind {kind} of {api_version}: {}", explain(.source))]
+    #[error("can not look up the kind {kind} of {api_version}: {}", explain(.error))]
     Lookup {
         /// As in the object.
         api_version: String,
         /// As in the object.
         kind: String,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
+        /// Why. It is told in full already, so it is no `source` that would repeat it.
+        error: Box<kube::Error>,
     },
 }
 
@@ -49,7 +48,7 @@ impl KindsError {
     pub fn class(&self) -> Class {
         match self {
             Self::Unknown { .. } => Class::NotFound,
-            Self::Lookup { source, .. } => classify(source),
+            Self::Lookup { error, .. } => classify(error),
         }
     }
 }
@@ -79,10 +78,10 @@ impl Kinds {
                 self.known().insert(key, found.clone());
                 Ok(found)
             }
-            Err(source) if classify(&source) == Class::NotFound => {
+            Err(error) if classify(&error) == Class::NotFound => {
                 Err(KindsError::Unknown { api_version: key.0, kind: key.1 })
             }
-            Err(source) => Err(KindsError::Lookup { api_version: key.0, kind: key.1, source: Box::new(source) }),
+            Err(error) => Err(KindsError::Lookup { api_version: key.0, kind: key.1, error: Box::new(error) }),
         }
     }
 
