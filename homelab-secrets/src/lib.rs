@@ -26,7 +26,7 @@ pub mod controller;
 pub mod server;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "testing")]
+#[cfg(any(feature = "testing", all(test, feature = "store")))]
 pub mod testing;
 
 pub use error::Error;

@@ -290,5 +290,5 @@ fn written(state: Option<State>) -> Result<(u64, State), Error> {
     Ok((state.current, state))
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

@@ -231,5 +231,5 @@ impl Backend for Embedded {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

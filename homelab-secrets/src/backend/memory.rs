@@ -68,7 +68,7 @@ impl Backend for Memory {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -167,7 +167,7 @@ fn only_values_that_exist_can_be_pinned() {
 
 fn any_command() -> impl Strategy<Value = Command> {
     let version = 1_u64..9;
-    let versions = prop::collection::vec(version.clone(), 0..3);
+    let versions = prop::collection::vec(version, 0..3);
     prop_oneof![
         4 => prop::option::of(0_u64..4).prop_map(|cas| Command::Put { cas }),
         1 => Just(Command::Patch { cas: None }),

@@ -62,7 +62,7 @@ fn a_record_opens_only_where_and_as_what_it_was_sealed() {
     assert_eq!(open_record(Form::Version, &key, other_mount, &record).map(drop), broken);
     assert_eq!(open_record(Form::Version, &SivKey::new([8; 64]), here, &record).map(drop), broken);
     assert_eq!(open_record(Form::State, &key, here, &record).map(drop), Err(OpenError::UnknownFormat(1)));
-    let mut later = record.clone();
+    let mut later = record;
     later[1 + 16 + 7] = 5;
     assert_eq!(open_record(Form::Version, &key, here, &later).map(drop), broken, "another version");
 }
