@@ -87,3 +87,6 @@ impl Gate for HttpGate {
         Verdict::Inconclusive(format!("GET {url} was not asked"))
     }
 }
+
+#[cfg(test)]
+mod tests;

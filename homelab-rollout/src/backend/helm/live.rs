@@ -1,5 +1,7 @@
 //! The live side of a release: health, drift and repair, as the slot's account.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use homelab_core::apply::{ApplyError, ApplyOptions, api_for, apply};
 use homelab_core::class::Class;
@@ -168,8 +170,26 @@ pub(super) async fn apply_crds(client: &Client, kinds: &Kinds, crds: Vec<Value>)
                 .await
                 .map_err(written)?;
         }
+        served(client, kinds, pair.wanted).await?;
     }
     Ok(())
+}
+
+/// Waits until a definition is served: Helm would not know its kind yet.
+async fn served(client: &Client, kinds: &Kinds, wanted: Value) -> Result<(), Error> {
+    let reference = ObjectRef::of(&wanted).unwrap_or_default();
+    for _ in 0..100 {
+        let live = pair(client, kinds, wanted.clone()).await?.map(|p| p.live).unwrap_or_default();
+        if health(&live).is_current() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err(Error::Api {
+        action: format!("apply {reference}"),
+        message: "is not served after 10 s".into(),
+        class: Class::Retry,
+    })
 }
 
 /// Re-applies, as Helm, what drifted. Forced: the record is what this release is, and the drift was the reason to come.

@@ -294,6 +294,48 @@ async fn bad_input_is_named_and_nothing_is_written() {
 
 #[tokio::test]
 #[ignore = "needs a cluster"]
+async fn definitions_of_a_chart_come_before_its_objects() {
+    use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let world = World::new("crds", "admin").await;
+    let group = format!("{}.example.com", world.namespace);
+    let binding = json!({
+        "metadata": {"name": world.namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "deployer", "namespace": world.namespace}],
+    });
+    make::<ClusterRoleBinding>(Api::all(world.client.clone()), binding).await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("rockets.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": "Rocket", "plural": "rockets"}, "versions": [{
+            "name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        }]},
+    });
+    let rocket = format!(
+        "apiVersion: {group}/v1\nkind: Rocket\nmetadata: {{name: {{{{ .Release.Name }}}}}}\nspec: {{crew: 2}}\n"
+    );
+    let mut revision = revision("aaaaaaaaaa", &[&rocket], Value::Null, 1);
+    let mut files = archive::unpack(&revision.archive).unwrap();
+    files.insert("crds/rocket.yaml".into(), definition.to_string().into_bytes());
+    revision.archive = archive::pack(&files).unwrap();
+
+    let slot = world.slot(Colour::Blue);
+    let deployment = serving(revision);
+    assert_eq!(world.helm.render(&slot, &deployment).await.unwrap()[0]["kind"], "Rocket");
+    world.helm.deploy(&slot, &deployment).await.unwrap();
+    world.settled(&slot, "a rocket", is_ready).await;
+    world.helm.deploy(&slot, &deployment).await.unwrap();
+
+    let definitions: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    definitions.delete(&format!("rockets.{group}"), &DeleteParams::default()).await.unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    bindings.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
 async fn an_account_without_rights_is_told() {
     let world = World::new("denied", "view").await;
     let slot = world.slot(Colour::Blue);
