@@ -192,3 +192,6 @@ impl Workers {
         self.changed(&Change::Object(ObjectRef::default()));
     }
 }
+
+#[cfg(test)]
+mod tests;

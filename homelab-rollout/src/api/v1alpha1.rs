@@ -62,6 +62,7 @@ pub struct AppSpec {
     /// ServiceAccount of this namespace that reads the secrets, and that everything is written as unless a GitSync
     /// applied this App. Default: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub service_account: Option<String>,
     /// What happens to releases and route when this App is deleted. Default: `delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,10 +111,12 @@ pub struct SecretPlace {
     /// Absolute folder in the containers: one file a key, in memory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.startsWith('/') && size(self) > 1").message("files is an absolute folder, as in /run/secrets/db"))]
+    #[schemars(length(max = 256))]
     pub files: Option<String>,
     /// One environment variable a key, named by this prefix and the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([A-Za-z_][A-Za-z0-9_]*)?$')").message("env is a prefix for names of variables, as in API_"))]
+    #[schemars(length(max = 64))]
     pub env: Option<String>,
 }
 
@@ -158,9 +161,11 @@ pub enum Mesh {
 pub struct RouteParent {
     /// `NAMESPACE/NAME`, or `NAME` in this namespace.
     #[x_kube(validation = Rule::new("self.matches('^([a-z0-9.-]+/)?[a-z0-9.-]+$')").message("gateway is NAMESPACE/NAME or NAME"))]
+    #[schemars(length(max = 320))]
     pub gateway: String,
     /// Listener; none: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
     pub section: Option<String>,
 }
 
@@ -189,6 +194,7 @@ pub struct BlueGreenSpec {
     /// How long the earlier revision keeps running after a switch, as in `1h`. Default: `10m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && size(self) > 0").message("a duration is written as in 1h30m"))]
+    #[schemars(length(max = 16))]
     pub keep_warm: Option<String>,
     /// How people reach the colour that does not serve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +207,7 @@ pub struct BlueGreenSpec {
 pub struct PreviewSpec {
     /// A request with this header and the value `blue` or `green` reaches that colour.
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9-]+$')").message("header is the name of a request header"))]
+    #[schemars(length(max = 64))]
     pub header: String,
 }
 
@@ -234,16 +241,19 @@ pub struct GateSpec {
 pub struct HttpGateSpec {
     /// Path, as in `/healthz`.
     #[x_kube(validation = Rule::new("self.startsWith('/')").message("path starts with /"))]
+    #[schemars(length(min = 1, max = 512))]
     pub path: String,
     /// Status that is asked for. Default: any from 200 to 299.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<i32>,
     /// Text that the answer must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub body: Option<String>,
     /// Longest wait for an answer, as in `5s` (the default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+m)?([0-9]+s)?$') && size(self) > 0").message("a duration is written as in 5s"))]
+    #[schemars(length(max = 16))]
     pub timeout: Option<String>,
     /// Tries, 2 s apart, before it counts as failed. Default: 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,6 +271,7 @@ pub struct ApprovalSpec {}
 pub struct Dependency {
     /// `App`.
     #[x_kube(validation = Rule::new("self == 'App'").message("only Apps can be depended on"))]
+    #[schemars(length(max = 16))]
     pub kind: String,
     /// Its name.
     pub name: String,

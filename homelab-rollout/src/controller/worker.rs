@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homelab_core::class::Backoff;
+use homelab_core::class::{Backoff, Class};
 use homelab_core::events::EventType;
 use homelab_core::meta::manager;
 use jiff::Timestamp;
@@ -26,6 +26,8 @@ use crate::status;
 
 /// Events of a rollout come in bursts.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How often secrets are looked at when the store can not tell of changes.
+const DEAF: Duration = Duration::from_secs(30);
 
 pub(super) struct Worker {
     context: Context,
@@ -34,10 +36,20 @@ pub(super) struct Worker {
     permits: Arc<Semaphore>,
     failpoint: Failpoint,
     memory: Memory,
+    /// Observations that failed in a row.
     failures: u32,
-    /// What failed last, and when it is tried again.
-    failed: Option<(Action, Timestamp)>,
+    failed: Option<Failed>,
     watching: Vec<(String, u64)>,
+    /// Told of a newer version than these, though nothing newer can be had: not listened to again.
+    told: Vec<(String, u64)>,
+}
+
+/// What failed last.
+struct Failed {
+    action: Action,
+    attempts: u32,
+    /// When it is tried again.
+    at: Timestamp,
 }
 
 /// What a round came to.
@@ -68,6 +80,7 @@ impl Worker {
             failures: 0,
             failed: None,
             watching: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -91,15 +104,17 @@ impl Worker {
     }
 
     /// Until `after` is over, the cluster changes, or a secret does.
-    async fn sleep(&self, after: Duration) {
+    async fn sleep(&mut self, after: Duration) {
+        let deaf = self.watching.is_empty() || self.told == self.watching;
         let secrets = async {
-            if self.watching.is_empty() || self.context.secrets.changed(&self.watching).await.is_err() {
-                std::future::pending::<()>().await;
+            if deaf || self.context.secrets.changed(&self.watching).await.is_err() {
+                // A newest version that was deleted never stops being newer.
+                tokio::time::sleep(DEAF).await;
             }
         };
         tokio::select! {
             () = tokio::time::sleep(after) => {}
-            () = secrets => {}
+            () = secrets => self.told.clone_from(&self.watching),
             () = self.wake.notified() => tokio::time::sleep(SETTLE).await,
         }
     }
@@ -122,6 +137,8 @@ impl Worker {
         };
         self.failures = 0;
         let now = Timestamp::now();
+        let wanted = seen.observed.wanted.id().map(ToOwned::to_owned);
+        self.memory.trouble.take_if(|trouble| trouble.kind == TroubleKind::Invalid && trouble.revision != wanted);
         let planned = plan(&handle.spec, &seen.observed, now);
         self.context.cases.set(&self.key, json!({"spec": handle.app.spec, "observed": seen.observed, "now": now}));
         self.watching.clone_from(&seen.watching);
@@ -153,13 +170,14 @@ impl Worker {
     /// Writes the actions in order, then has the world looked at again.
     async fn act(&mut self, handle: &Handle, seen: Seen, planned: Plan, now: Timestamp) -> Result<Round, Error> {
         if planned.actions.is_empty() {
-            self.memory.trouble = None;
+            // What is invalid stays so until something else is wanted.
+            self.memory.trouble.take_if(|trouble| trouble.kind != TroubleKind::Invalid);
             self.failed = None;
             return Ok(Round::After(planned.requeue));
         }
-        let again = self.failed.as_ref().filter(|(action, at)| *at > now && planned.actions.first() == Some(action));
-        if let Some((_, at)) = again {
-            return Ok(Round::After(Duration::try_from(at.duration_since(now)).unwrap_or_default()));
+        let first = planned.actions.first();
+        if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at > now && first == Some(&failed.action)) {
+            return Ok(Round::After(Duration::try_from(failed.at.duration_since(now)).unwrap_or_default()));
         }
         let executor =
             Executor { context: &self.context, handle, candidate: seen.candidate.as_ref(), failpoint: &self.failpoint };
@@ -174,27 +192,24 @@ impl Worker {
                     }
                     self.tell_done(handle, action).await;
                 }
-                Err(error) => {
-                    self.fail(handle, action, &error, now).await;
-                    // Only an invalid revision has a consequence of its own, in the next plan.
-                    return Ok(
-                        if self.memory.trouble.as_ref().is_some_and(|trouble| trouble.kind == TroubleKind::Invalid) {
-                            Round::After(SETTLE)
-                        } else {
-                            Round::After(Duration::from_secs(1))
-                        },
-                    );
-                }
+                Err(error) => return Ok(Round::After(self.fail(handle, action, &error, now).await)),
             }
         }
         Ok(Round::Again)
     }
 
-    async fn fail(&mut self, handle: &Handle, action: &Action, error: &Error, now: Timestamp) {
-        let attempt = self.failed.as_ref().filter(|(failed, _)| failed == action).map_or(0, |_| self.failures + 1);
-        self.failures = attempt;
-        let wait = jiff::SignedDuration::try_from(Backoff::RECONCILE.delay(attempt.min(6))).unwrap_or_default();
-        self.failed = Some((action.clone(), now.checked_add(wait).unwrap_or(now)));
+    /// Remembers what failed; says when to look again.
+    async fn fail(&mut self, handle: &Handle, action: &Action, error: &Error, now: Timestamp) -> Duration {
+        let again = self.failed.take().filter(|failed| failed.action == *action);
+        let attempts = again.map_or(0, |failed| failed.attempts + 1);
+        if attempts == 0 && error.class() == Class::Conflict {
+            // Planned from what is not so any more: observe again, then decide.
+            self.failed = Some(Failed { action: action.clone(), attempts, at: now });
+            return SETTLE;
+        }
+        let wait = Backoff::RECONCILE.delay(attempts.min(6));
+        let at = jiff::SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok());
+        self.failed = Some(Failed { action: action.clone(), attempts, at: at.unwrap_or(now) });
         let (slot, revision) = match action {
             Action::Deploy { slot, revision, .. } => (Some(*slot), Some(revision.clone())),
             Action::Repair { slot, .. } | Action::Remove { slot, .. } => (Some(*slot), None),
@@ -205,6 +220,7 @@ impl Worker {
         tracing::warn!(namespace = self.key.0, app = self.key.1, error = message, "action failed");
         self.tell(&handle.app, EventType::Warning, "ActionFailed", verb(action), &message).await;
         self.memory.trouble = Some(Trouble { slot, revision, kind: TroubleKind::from(error.class()), message });
+        SETTLE
     }
 
     async fn say(
