@@ -21,13 +21,13 @@ use serde_json::Value;
 use super::chart;
 use crate::deployer::{Deployer, Deployment, Mode, Release, SlotRef, SlotState};
 use crate::error::Error;
+use crate::revision;
 use crate::stamp::{self, StampInput, stream};
 use record::Record;
 
 mod live;
 mod record;
 mod setup;
-mod values;
 mod words;
 
 /// Field manager of everything that Helm applies: the name of its program.
@@ -130,8 +130,7 @@ impl HelmDeployer {
     fn prepare(&self, slot: &SlotRef, deployment: &Deployment) -> Result<Prepared, Error> {
         let folder = self.home.temporary()?;
         chart::unpack(&deployment.revision.archive, &folder.path().join("chart"))?;
-        let colour = slot.colour.map(crate::deployer::Colour::as_str);
-        let values = values::replaced(&deployment.revision.values, &slot.release, colour);
+        let values = revision::substitute(&deployment.revision.values, slot);
         let input = StampInput {
             format: stamp::FORMAT,
             app: slot.app.name.clone(),

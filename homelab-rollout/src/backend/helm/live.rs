@@ -101,7 +101,7 @@ pub(super) async fn observe(
     }
     let wanted: Vec<Value> = pairs.iter().map(|p| p.wanted.clone()).collect();
     state.services = preflight::services(&wanted);
-    for Pair { reference, live, .. } in &pairs {
+    for Pair { reference, wanted, live, .. } in &pairs {
         let said = |message: &str| format!("{} {}: {message}", reference.kind, reference.name);
         match health(live) {
             Health::Current => {}
@@ -111,10 +111,24 @@ pub(super) async fn observe(
         if let Some(count) = live.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok())
             && stamp::template_pointer(live["apiVersion"].as_str().unwrap_or_default(), &reference.kind).is_some()
         {
-            state.replicas.insert(stamp::replica_key(&reference.kind, &reference.name, &slot.release), count);
+            let key = stamp::replica_key(&reference.kind, &reference.name, &slot.release);
+            if wanted.pointer("/spec/replicas").and_then(Value::as_i64) != Some(count.into())
+                || autoscaled(&pairs, reference)
+            {
+                state.scaled.insert(key.clone(), count);
+            }
+            state.replicas.insert(key, count);
         }
     }
     Ok(state)
+}
+
+/// An autoscaler of the same release (of Kubernetes or KEDA) has the last word on this workload's replicas.
+fn autoscaled(pairs: &[Pair], workload: &ObjectRef) -> bool {
+    pairs.iter().filter_map(|pair| pair.wanted.pointer("/spec/scaleTargetRef")).any(|target| {
+        let kind = target.get("kind").and_then(Value::as_str).unwrap_or("Deployment");
+        kind == workload.kind && target.get("name").and_then(Value::as_str) == Some(&workload.name)
+    })
 }
 
 /// Pods of a revision that can not start, with the reason: a Deployment only says that it waits.
