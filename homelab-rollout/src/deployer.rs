@@ -105,6 +105,10 @@ pub struct SlotState {
     /// Replica counts of live workloads by `Kind/name`.
     #[serde(default)]
     pub replicas: BTreeMap<String, i32>,
+    /// Those of them that do not come from the chart: an autoscaler of the release, or somebody, scaled them. The other
+    /// colour starts with these; all others start as the chart says.
+    #[serde(default)]
+    pub scaled: BTreeMap<String, i32>,
 }
 
 /// The newest record of a Helm release.

@@ -189,7 +189,7 @@ fn bring(view: &View<'_>, colour: Colour, target: &Kept, replicas: BTreeMap<Stri
     }
     let facts = view.slot(slot);
     if !facts.state.drift.is_empty() {
-        let why = format!("{colour} lost {}", facts.state.drift.join(", "));
+        let why = format!("{colour} is repaired: {}", facts.state.drift.join(", "));
         return Some(Next::Act(vec![Action::Repair { slot, why: why.clone() }], why));
     }
     healthy(view, colour, target, since)
@@ -254,7 +254,7 @@ fn keep_whole(view: &View<'_>, slot: Slot, revision: &str) -> Option<Next> {
     }
     let drift = &view.slot(slot).state.drift;
     (!drift.is_empty()).then(|| {
-        let why = format!("{} lost {}", slot.release(&view.observed.app.name), drift.join(", "));
+        let why = format!("{} is repaired: {}", slot.release(&view.observed.app.name), drift.join(", "));
         Next::Act(vec![Action::Repair { slot, why: why.clone() }], why)
     })
 }
@@ -303,8 +303,8 @@ fn shift(view: &View<'_>, weights: &Weights, active: Colour, revision: &str, why
     Next::Act(vec![Action::Shift { split, version, why: why.clone() }], why)
 }
 
-/// The replica counts that serve now.
+/// The replica counts that an autoscaler or a person gave to what serves now.
 fn replicas(view: &View<'_>, from: Colour) -> BTreeMap<String, i32> {
-    let live = view.slot(from).state.replicas.iter().filter(|(_, count)| **count > 0);
+    let live = view.slot(from).state.scaled.iter().filter(|(_, count)| **count > 0);
     live.map(|(name, count)| (name.clone(), *count)).collect()
 }

@@ -29,7 +29,7 @@ pub(super) fn next(view: &View<'_>) -> Next {
     }
     let facts = view.slot(SLOT);
     if !facts.state.drift.is_empty() {
-        let why = format!("{} lost {}", view.observed.app.name, facts.state.drift.join(", "));
+        let why = format!("{} is repaired: {}", view.observed.app.name, facts.state.drift.join(", "));
         return Next::Act(vec![Action::Repair { slot: SLOT, why: why.clone() }], why);
     }
     if served {

@@ -71,7 +71,7 @@ fn keep(view: &View<'_>, strategy: &BlueGreen, idle: Colour, good: &Kept, servin
     }
     let drift = &view.slot(slot).state.drift;
     if !drift.is_empty() {
-        let why = format!("{idle} lost {}", drift.join(", "));
+        let why = format!("{idle} is repaired: {}", drift.join(", "));
         return Next::Act(vec![Action::Repair { slot, why: why.clone() }], why);
     }
     Next::Done(if warm.is_zero() { RESYNC } else { warm })
