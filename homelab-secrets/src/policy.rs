@@ -70,11 +70,11 @@ pub enum Capability {
     Update,
     /// Change single keys of a value.
     Patch,
-    /// Delete versions, or a path with all of them.
+    /// Delete versions; undelete brings them back.
     Delete,
     /// See names of paths.
     List,
-    /// Destroy versions for ever.
+    /// Destroy versions, or a path with all of them, for ever.
     Sudo,
 }
 
