@@ -15,13 +15,14 @@ use super::Context;
 use super::handle::Handle;
 use super::wanted::{Candidate, Charts};
 use crate::api::v1alpha1::App;
+use crate::deployer::Colour;
 use crate::error::Error;
 use crate::plan::backend::{self, Backend};
 use crate::plan::observed::{
     AppFacts, DependencyFacts, GateFacts, Kept, Observed, RequestFacts, RouteFacts, SlotFacts, Trouble, Wanted,
 };
 use crate::plan::{Slot, Weights};
-use crate::ports::PortError;
+use crate::ports::{PortError, TrafficState};
 use crate::request::Request;
 use crate::revision::RevisionRecord;
 use crate::revision::secret::{self, Marks};
@@ -195,18 +196,25 @@ async fn route(context: &Context, handle: &Handle, slots: &BTreeMap<Slot, SlotFa
     let capabilities = context.traffic.capabilities(&route).await.map_err(failed)?;
     let state = context.traffic.observe(&route).await.map_err(failed)?;
     let mut facts = RouteFacts { state, capabilities: Some(capabilities), confirmation: None };
-    let weights: Weights = facts
-        .state
-        .weights
-        .iter()
-        .filter_map(|(name, weight)| Some((crate::deployer::Colour::parse(name)?, *weight)))
-        .collect();
+    let weights = held(&facts.state);
     if let Some(active) = facts.state.active.clone().filter(|_| facts.state.exists)
         && let Ok(split) = backend::split(&handle.spec, &handle.name, slots, facts.capabilities, &weights, active)
     {
         facts.confirmation = Some(context.traffic.confirm(&route, &split).await.map_err(failed)?);
     }
     Ok(facts)
+}
+
+/// The weights that the route holds, and the active colour with 0 where it has none: a plain Service knows only the
+/// colour that it selects, while an abort still returns to the other one.
+fn held(state: &TrafficState) -> Weights {
+    let mut weights: Weights =
+        state.weights.iter().filter_map(|(name, weight)| Some((Colour::parse(name)?, *weight))).collect();
+    let active = state.active.as_deref().and_then(|active| Colour::parse(active.split_once('@')?.0));
+    if let Some(active) = active {
+        weights.entry(active).or_insert(0);
+    }
+    weights
 }
 
 /// What the Apps that come first lack, or the circle that they go in.
@@ -246,4 +254,18 @@ fn waiting(app: Option<&App>) -> Option<String> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_middle_of_a_switch_a_plain_service_still_names_the_colour_to_return_to() {
+        let weights = BTreeMap::from([("green".to_owned(), 100)]);
+        let state = TrafficState { weights, active: Some("blue@12ad9d3364".into()), ..TrafficState::default() };
+        assert_eq!(held(&state), Weights::from([(Colour::Blue, 0), (Colour::Green, 100)]));
+        let settled = TrafficState { active: Some("green@1c8a35bfdd".into()), ..state };
+        assert_eq!(held(&settled), Weights::from([(Colour::Green, 100)]));
+    }
 }
