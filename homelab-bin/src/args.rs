@@ -14,7 +14,7 @@ pub use kv::{Data, Kv, Server};
 
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
 #[derive(Debug, Parser)]
-#[command(name = "homelab", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "homelab", version, disable_help_subcommand = true)]
 pub struct Args {
     /// Flags of every command.
     #[command(flatten)]
