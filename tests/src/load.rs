@@ -3,6 +3,9 @@
 //! A kept connection that closes before any byte of an answer came may have been closed while the request was on its way;
 //! such a request (a GET) is sent once more over a new connection, as Go's client and browsers do. It is counted apart.
 //! Everything else that is not an answer with status 200 is a failure.
+//!
+//! A kept connection is given up after [`Intensity::renew`]: a plain Service moves new connections only, and one that is
+//! never closed stays with the pod that it was made to for as long as that pod lives.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +35,14 @@ pub struct Intensity {
     pub pause: Duration,
     /// Longest wait for an answer.
     pub timeout: Duration,
+    /// Age at which a kept connection is given up.
+    pub renew: Duration,
 }
 
 impl Default for Intensity {
     fn default() -> Self {
-        Self { kept: 4, fresh: 4, pause: Duration::from_millis(20), timeout: Duration::from_secs(10) }
+        let renew = Duration::from_secs(5);
+        Self { kept: 4, fresh: 4, pause: Duration::from_millis(20), timeout: Duration::from_secs(10), renew }
     }
 }
 
@@ -174,6 +180,7 @@ async fn work(shared: Arc<Shared>, keep: bool) {
 async fn ask(shared: &Shared, kept: Option<Connection>) -> (Result<Answer, String>, Option<Connection>, bool) {
     let mut retried = false;
     if let Some(mut connection) = kept
+        && connection.age() < shared.intensity.renew
         && connection.is_open().await
     {
         match once(shared, &mut connection).await {

@@ -38,7 +38,10 @@ pub(super) fn table(rows: &[Row], report: Option<&Report>, repaired: Option<Dura
     }
     println!("\n{table}");
     let Some(report) = report else { return };
-    println!("{} requests, {} failed", report.requests, report.failed);
+    println!(
+        "{} requests, {} failed (half over connections kept for 5 s, half over new ones)",
+        report.requests, report.failed
+    );
     if report.retried > 0 {
         println!(
             "{} of them were sent twice: their idle kept connection closed first, and they were tried once more over a new \

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection, whose end is told apart by whether an answer had begun.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -31,6 +32,7 @@ impl fmt::Display for Trouble {
 pub(super) struct Connection {
     sender: SendRequest<Body>,
     driver: tokio::task::JoinHandle<hyper::Result<()>>,
+    since: Instant,
 }
 
 impl Connection {
@@ -38,7 +40,12 @@ impl Connection {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Self { sender, driver: tokio::spawn(connection) })
+        Ok(Self { sender, driver: tokio::spawn(connection), since: Instant::now() })
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether the other side has not closed it while it was idle.

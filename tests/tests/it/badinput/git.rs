@@ -68,13 +68,14 @@ async fn nothing_is_written_when_a_file_or_an_object_is_wrong() -> Result<()> {
     ensure!(message.contains("broken.yaml"), "the file is not named: {message}");
     case.told("GitSync", "home", "broken.yaml").await?;
 
-    case.repo.write("broken.yaml", &GOOD.replace("NAMESPACE", &ns).replace("good", "typo").replace("data:", "dta:"))?;
+    case.repo
+        .write("broken.yaml", &GOOD.replace("NAMESPACE", &ns).replace("good", "typo").replace("\ndata:", "\ndta:"))?;
     case.repo.push("an unknown field").await?;
     let message = case.says("GitSync", "home", ("Stalled", "True", "ObjectInvalid")).await?;
     ensure!(message.contains("typo") && message.contains("dta"), "object and field are not named: {message}");
     ensure!(case.cluster.get("v1", "ConfigMap", &ns, "good").await?.is_none(), "something was written");
 
-    case.repo.replace("broken.yaml", "dta:", "data:")?;
+    case.repo.replace("broken.yaml", "\ndta:", "\ndata:")?;
     let right = case.repo.push("right").await?;
     case.applied("home", &right).await?;
     case.finish().await
