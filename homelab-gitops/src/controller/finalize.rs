@@ -1,6 +1,5 @@
 //! The end of a GitSync: what it held is pruned, guards and all; then it may go.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ pub(super) async fn finalize(
         }
         parent.release().await?;
         shared.forget(&owner);
-        forget_clone(shared, &owner).await;
+        super::forget_deleted(context).await;
         return Ok(Action::await_change());
     }
     let step = match Error::all(std::mem::take(&mut converged.errors)) {
@@ -73,16 +72,4 @@ async fn is_terminating(shared: &Shared, namespace: &str) -> bool {
     api.get_metadata_opt(namespace)
         .await
         .is_ok_and(|found| found.is_none_or(|n| n.metadata.deletion_timestamp.is_some()))
-}
-
-async fn forget_clone(shared: &Shared, owner: &crate::source::Owner) {
-    let known: BTreeSet<_> = shared
-        .memories
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .keys()
-        .filter(|other| *other != owner)
-        .cloned()
-        .collect();
-    shared.context.source.retain(&known).await;
 }
