@@ -85,6 +85,15 @@ impl World {
         (world, context)
     }
 
+    /// What a run before left behind goes.
+    async fn clean(&self) {
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        while self.apps().get_opt("web").await.unwrap().is_some() {
+            let _ = self.apps().delete("web", &DeleteParams::default()).await;
+            let _ = self.apps().patch("web", &PatchParams::default(), &free).await;
+        }
+    }
+
     async fn endpoints(&self, service: &str) {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &self.namespace);
         let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
@@ -148,7 +157,7 @@ fn active(app: &App) -> (Option<String>, String) {
 #[ignore = "needs a cluster"]
 async fn an_app_lives() {
     let (world, context) = World::new("rollout-lives").await;
-    let _ = world.apps().delete("web", &DeleteParams::default()).await;
+    world.clean().await;
     let controller = tokio::spawn(run(context, std::future::pending()));
 
     world.apply("t1", spec()).await;
