@@ -12,7 +12,10 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) async fn watch(again: bool, render: impl AsyncFn() -> Result<String>) -> Result<()> {
     let mut last = render().await?;
     output::bytes(last.as_bytes())?;
-    while again {
+    if !again {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(POLL).await;
         let now = render().await?;
         if without_ages(&now) != without_ages(&last) {
@@ -20,7 +23,6 @@ pub(crate) async fn watch(again: bool, render: impl AsyncFn() -> Result<String>)
         }
         last = now;
     }
-    Ok(())
 }
 
 /// The text without words that change by themselves, as in `45s`.
