@@ -230,3 +230,20 @@ fn a_server_that_is_away_is_named() {
     assert!(log.contains("can not log in at https://127.0.0.1:1") && log.lines().count() > 2, "{log}");
     assert!(start.elapsed() < Duration::from_secs(3));
 }
+
+/// `HOMELAB_AGENT=… cargo test -p homelab-agent --test it -- --ignored --nocapture`: from start to files written.
+#[test]
+#[ignore = "a measurement: wants a quiet machine and the program as it ships"]
+#[expect(clippy::print_stdout, reason = "it tells its numbers")]
+fn start_to_files_written() {
+    let mut times: Vec<_> = (0..40)
+        .map(|_| {
+            let (fake, pod) = (Fake::start(&[LOGIN, DB, API]), Pod::new(BOTH));
+            let start = Instant::now();
+            assert!(pod.run(&fake).status.success());
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("start to files written: p50 {:?}, p90 {:?}, worst {:?}", times[20], times[36], times[39]);
+}

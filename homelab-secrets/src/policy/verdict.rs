@@ -66,13 +66,6 @@ pub enum Why {
     },
 }
 
-impl Denial {
-    /// Whether the same request can be allowed a moment later without anybody's change.
-    pub fn is_passing(&self) -> bool {
-        self.why == Why::NotLoaded
-    }
-}
-
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { identity, path, capability, .. } = self;
@@ -81,6 +74,11 @@ impl fmt::Display for Denial {
 }
 
 impl Denial {
+    /// Whether the same request can be allowed a moment later without anybody's change.
+    pub fn is_passing(&self) -> bool {
+        self.why == Why::NotLoaded
+    }
+
     /// Why, and what to do, without who asked for what.
     pub fn reason(&self) -> String {
         match &self.why {
