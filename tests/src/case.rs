@@ -48,7 +48,7 @@ impl Case {
 
     /// Takes the namespace away while the daemon still lives, so that finalizers are answered. Not called by a test that
     /// fails: then everything stays to be looked at.
-    pub async fn finish(self) -> Result<()> {
+    pub async fn finish(mut self) -> Result<()> {
         let admin = format!("homelab-admin-{}", self.namespace);
         for (api_version, kind) in [("homelab.dev/v1alpha1", "GitSync"), ("homelab.dev/v1alpha1", "App")] {
             for object in self.cluster.list(api_version, kind, &self.namespace, "").await? {
@@ -60,6 +60,7 @@ impl Case {
         self.cluster.delete("v1", "Namespace", "", &self.namespace).await?;
         self.cluster.delete("homelab.dev/v1alpha1", "ClusterSecretPolicy", "", &admin).await?;
         self.cluster.delete("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", &admin).await?;
+        self.daemon.hush();
         Ok(())
     }
 

@@ -52,6 +52,8 @@ pub struct Daemon {
     command: Vec<OsString>,
     kubeconfig: PathBuf,
     child: Option<Child>,
+    /// The test passed: its log is of no interest.
+    quiet: bool,
 }
 
 impl Daemon {
@@ -82,8 +84,16 @@ impl Daemon {
         command.extend(more.iter().map(OsString::from));
         let logs = data.path().join("daemon.log");
         let kubeconfig = cluster.kubeconfig.clone();
-        let mut daemon =
-            Self { namespace: namespace.into(), _data: data, logs, ports, command, kubeconfig, child: None };
+        let mut daemon = Self {
+            namespace: namespace.into(),
+            _data: data,
+            logs,
+            ports,
+            command,
+            kubeconfig,
+            child: None,
+            quiet: false,
+        };
         daemon.restart().await?;
         Ok(daemon)
     }
@@ -134,6 +144,11 @@ impl Daemon {
         self.child.as_ref().and_then(Child::id)
     }
 
+    /// The test passed: nobody needs the log.
+    pub fn hush(&mut self) {
+        self.quiet = true;
+    }
+
     /// Where webhooks of a forge go.
     pub fn hooks_url(&self, cluster: &Cluster) -> String {
         cluster.host_url("http", self.ports.hooks)
@@ -165,8 +180,9 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    /// A test that did not pass shows the log.
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if !self.quiet {
             #[expect(clippy::print_stderr, reason = "a failed test shows the daemon's log")]
             {
                 eprintln!("--- the log of the daemon of {} ends:\n{}", self.namespace, self.log_end());
