@@ -85,7 +85,7 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, Default, ClapArgs)]
 pub struct Output {
     /// Print data for programs instead of a table
-    #[arg(short, long = "output", value_name = "FORMAT")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT")]
     pub format: Option<Format>,
 }
 
@@ -221,6 +221,12 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("soon").is_err());
         assert!(duration("2x").is_err());
+    }
+
+    #[test]
+    fn an_explanation_as_a_case() {
+        let args = Args::try_parse_from(["homelab", "app", "explain", "web", "-o", "case"]).expect("flags");
+        assert!(matches!(args.command, Command::App(App::Explain { format: Some(ExplainFormat::Case), .. })));
     }
 
     #[test]

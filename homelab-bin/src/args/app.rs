@@ -97,7 +97,7 @@ pub enum App {
         /// Name of the App
         name: String,
         /// `case`: spec, observation and time as a test case of the planner
-        #[arg(short, long = "output", value_name = "FORMAT")]
+        #[arg(short = 'o', long = "output", value_name = "FORMAT")]
         format: Option<ExplainFormat>,
     },
 }

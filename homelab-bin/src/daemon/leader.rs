@@ -1,5 +1,4 @@
 //! What only the leader does: the controllers of GitSyncs and Apps, joined by the adapters.
-#![expect(clippy::disallowed_methods, reason = "helm runs this very program as its post-renderer")]
 
 use std::sync::Arc;
 

@@ -2,7 +2,6 @@
 //! adapters, and the spans in which kube's controllers reconcile.
 #![expect(clippy::disallowed_methods, reason = "durations are measured here")]
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -21,8 +20,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Name of the span that kube's controllers open around each reconciliation.
-const RECONCILE_SPAN: &str = "reconciling object";
+/// Name of the span that kube's controllers, and ours like them, open around each reconciliation.
+pub(super) const RECONCILE_SPAN: &str = "reconciling object";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -74,7 +73,7 @@ impl Default for Metrics {
             operations: Family::default(),
             registry: Registry::default(),
         };
-        registry.register("process_resident_memory", "Resident memory", this.memory.clone());
+        registry.register_with_unit("process_resident_memory", "Resident memory", Unit::Bytes, this.memory.clone());
         let ours = registry.sub_registry_with_prefix("homelab");
         ours.register("build", "This program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("leader", "1 while this process holds the Lease", this.leader.clone());
@@ -124,8 +123,9 @@ impl Metrics {
             self.memory.set(bytes);
         }
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            let _ = write!(text, "# EOF\n");
+        // Writing into a string fails only if a metric can not describe itself: then it is missing, and the rest is there.
+        if let Err(error) = encode(&mut text, &self.registry) {
+            tracing::warn!("metrics: {error}");
         }
         text
     }
@@ -194,6 +194,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             "homelab_leader 1",
+            "# TYPE process_resident_memory_bytes gauge",
             "homelab_http_requests_total{listener=\"secrets\",code=\"200\"} 1",
             "homelab_http_request_duration_seconds_count{listener=\"secrets\"} 1",
             "homelab_operations_total{operation=\"secrets_resolve\",result=\"error\"} 1",

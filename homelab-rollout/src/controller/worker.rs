@@ -13,6 +13,7 @@ use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
+use tracing::Instrument as _;
 
 use super::handle::Handle;
 use super::observe::{self, Memory, Seen, api_error};
@@ -87,7 +88,9 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             let permit = self.permits.clone().acquire_owned().await;
-            let round = self.round().await;
+            // Named as kube's controllers name theirs, so that one metric counts all.
+            let name = format!("App.v1alpha1.homelab.dev/{}.{}", self.key.1, self.key.0);
+            let round = self.round().instrument(tracing::info_span!("reconciling object", "object.ref" = %name)).await;
             drop(permit);
             match round {
                 Ok(Round::Gone) => return,
