@@ -234,7 +234,6 @@ fn a_server_that_is_away_is_named() {
 /// `HOMELAB_AGENT=… cargo test -p homelab-agent --test it -- --ignored --nocapture`: from start to files written.
 #[test]
 #[ignore = "a measurement: wants a quiet machine and the program as it ships"]
-#[expect(clippy::print_stdout, reason = "it tells its numbers")]
 fn start_to_files_written() {
     let mut times: Vec<_> = (0..40)
         .map(|_| {
