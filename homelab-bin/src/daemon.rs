@@ -42,7 +42,7 @@ pub const LEASE: &str = "homelab";
 /// How often it is looked whether the server certificate is due.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// How long everything may take to stop.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(12);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) async fn run(global: &Global, args: args::Daemon) -> Result<()> {
@@ -165,10 +165,11 @@ impl Daemon {
         self.publish(&shared).await?;
         self.health.set("certificates", true);
 
+        // A stop ends the controllers, and then the Lease is given back; it must not be dropped here.
         let result = tokio::select! {
             result = self.lead(&shared) => result,
-            Some(ended) = tasks.join_next() => ended.context("a part of the daemon panicked").flatten(),
-            () = self.stop.cancelled() => Ok(()),
+            ended = ended(&mut tasks, &self.stop) => ended,
+            () = overdue(&self.stop) => Ok(()),
         };
         self.stop.cancel();
         if let Err(error) = &result {
@@ -240,6 +241,24 @@ impl Daemon {
         }
         bail!("{what}: gave up")
     }
+}
+
+/// The first part that ends although nobody asked it to.
+async fn ended(tasks: &mut JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
+    while let Some(part) = tasks.join_next().await {
+        let result = part.context("a part of the daemon panicked").flatten();
+        if result.is_err() || !stop.is_cancelled() {
+            return result.and_then(|()| bail!("a part of the daemon ended by itself"));
+        }
+    }
+    std::future::pending().await
+}
+
+/// Ends when a stop was asked for and has taken too long.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP).await;
+    tracing::warn!("some parts did not stop in {STOP:?}");
 }
 
 async fn policies(

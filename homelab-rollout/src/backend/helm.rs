@@ -102,13 +102,13 @@ impl HelmDeployer {
     }
 
     fn helm(&self, slot: &SlotRef, command: &str) -> Program {
-        let groups = slot.account.groups().into_iter().flat_map(|g| ["--kube-as-group".to_owned(), g]);
+        // No --kube-as-group: the API server knows the groups of a ServiceAccount, and asking for them would need the right
+        // to impersonate groups.
         self.home
             .program(&self.config.helm)
             .arg(command)
             .arg(&slot.release)
             .args(["--namespace", namespace(slot), "--kube-as-user", &slot.account.username()])
-            .args(groups)
             .timeout(self.config.timeout + Duration::from_secs(60))
             .output_limit(64 << 20)
     }
