@@ -18,7 +18,7 @@ mod output;
 mod steps;
 
 /// Namespace of the daemon.
-const SYSTEM: &str = "homelab-system";
+const SYSTEM: &str = "homelab";
 /// Namespace and name of the App of `examples/home`.
 const WEB: &str = "web";
 /// The App's file in the repository.
