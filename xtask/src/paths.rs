@@ -93,5 +93,8 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     // Debian keeps the network programs in sbin, which a plain user's PATH lacks.
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|file| file.is_file())
+    // Our own links are no find: a link to what is found must not come to point at itself.
+    let ours = in_cache("bin/current").ok();
+    let foreign = |dir: &PathBuf| ours.as_ref() != Some(dir);
+    env::split_paths(&path).chain(extra).filter(foreign).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
