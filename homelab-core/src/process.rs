@@ -32,7 +32,8 @@ impl std::fmt::Debug for Program {
 }
 
 impl Program {
-    /// The program at `path` without arguments, environment and input, for 60 s and 16 MiB of output at most.
+    /// The program at `path`, without arguments, environment and input, for 60 s and 16 MiB of output at most. A bare
+    /// name is looked for on our own PATH.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),

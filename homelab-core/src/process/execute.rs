@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 
@@ -53,7 +54,7 @@ impl Drop for Group {
 }
 
 pub(super) async fn run(program: Program) -> Result<Output, ProcessError> {
-    let mut command = Command::new(&program.path);
+    let mut command = Command::new(find(&program));
     command.args(&program.args).env_clear().envs(program.env.iter().map(|(k, v)| (k, v)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     if let Some(folder) = &program.cwd {
@@ -70,6 +71,17 @@ pub(super) async fn run(program: Program) -> Result<Output, ProcessError> {
         Ok(Err(source)) => Err(ProcessError::Lost { program: name, source }),
         Ok(Ok(output)) => Ok(output),
     }
+}
+
+/// A bare name is looked for on our own PATH: the program's environment is empty, and need not say where it is itself.
+fn find(program: &Program) -> PathBuf {
+    let is_bare = program.path.components().count() == 1 && program.path.is_relative();
+    if !is_bare || program.env.iter().any(|(key, _)| key == "PATH") {
+        return program.path.clone();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = |folder: PathBuf| folder.join(&program.path);
+    std::env::split_paths(&path).map(named).find(|file| Path::is_file(file)).unwrap_or_else(|| program.path.clone())
 }
 
 /// Owns `group`, so that however this future ends, nothing of the program is left.
