@@ -201,7 +201,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
         cluster.wait_healthy(id, Duration::from_secs(30)).await?;
     }
     let chart = crate::workspace().join("charts/homelab").display().to_string();
-    let policies = cluster.helm(["template", "homelab", &chart, "--show-only", "templates/admission.yaml"]).await?;
+    let policies = cluster.helm(["template", "tests", &chart, "--show-only", "templates/admission.yaml"]).await?;
     cluster.apply_yaml(&policies.text()).await
 }
 
