@@ -74,6 +74,8 @@ async fn versions_come_in_order() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_named() {
+    // As main does; another test of the same process may have done it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::new(reqwest::Client::new(), "http://127.0.0.1:1".into(), String::new(), None);
     let error = client.list(&path()).await.expect_err("nobody listens").to_string();
     assert!(error.starts_with("reach http://127.0.0.1:1: ") && error.contains("refused"), "{error}");
