@@ -54,16 +54,25 @@ pub(super) fn tidy(view: &View<'_>) -> Option<Next> {
         let keep = Action::Keep { revision: id.clone() };
         return Some(Next::Act(vec![keep], format!("revision {id} is new")));
     };
-    if wanted.marks.held.is_some() {
-        return None;
-    }
-    let held = view.observed.revisions.iter().filter(|kept| kept.id != *id && kept.marks.held.is_some());
+    // While the wanted one is held, so is what was rolled back from, until the way back has been gone: from then on only
+    // Git or a secret that asks for it again makes it the wanted one, and that is followed.
+    let arrived = view.active.as_ref().map(|(_, active)| active.as_str());
+    let stays = |held: &str| wanted.marks.held.is_some() && arrived != Some(held);
+    let held = view
+        .observed
+        .revisions
+        .iter()
+        .filter(|kept| kept.id != *id && kept.marks.held.as_deref().is_some_and(|held| !stays(held)));
     let actions: Vec<_> = held
         .map(|kept| Action::Mark {
             revision: kept.id.clone(),
             marks: Marks { held: None, ..kept.marks.clone() },
-            why: format!("revision {} may be tried again, as {id} has taken its place", kept.id),
+            why: format!("revision {} may be tried again once Git or a secret asks for it", kept.id),
         })
         .collect();
-    (!actions.is_empty()).then(|| Next::Act(actions, format!("revision {id} takes the place of one that failed")))
+    let why = match &wanted.marks.held {
+        None => format!("revision {id} takes the place of one that failed"),
+        Some(held) => format!("revision {held} serves; what it was rolled back from may be asked for again"),
+    };
+    (!actions.is_empty()).then(|| Next::Act(actions, why))
 }

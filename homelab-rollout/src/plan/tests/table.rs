@@ -57,6 +57,24 @@ fn a_failed_gate_gives_the_warm_revision_back_and_rollback_is_instant() {
 }
 
 #[test]
+fn git_that_goes_back_to_what_was_rolled_back_from_is_followed() {
+    let mut cluster = Cluster::new(gated(), false);
+    story(&mut cluster, 20);
+    cluster.want("r1");
+    story(&mut cluster, 30);
+    cluster.want("r2");
+    cluster.rejected.insert("r2".into());
+    story(&mut cluster, 30);
+    cluster.ask(Verb::Rollback, None);
+    story(&mut cluster, 30);
+    let serves = |cluster: &Cluster| cluster.plan().report.active.map(|(_, revision)| revision);
+    assert_eq!(serves(&cluster).as_deref(), Some("r0"));
+    cluster.want("r1");
+    story(&mut cluster, 40);
+    assert_eq!(serves(&cluster).as_deref(), Some("r1"), "a git revert is a new wish");
+}
+
+#[test]
 fn approval_waits_for_a_person_and_promote_goes_to_the_end() {
     let spec = super::blue_green(&[10, 50, 100], json!([{"name": "me", "approval": {}}]));
     let mut cluster = Cluster::new(spec, true);
