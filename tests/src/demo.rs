@@ -52,6 +52,15 @@ struct Row {
     took: Duration,
 }
 
+/// What became of the Deployment that served and was deleted.
+#[derive(Clone, Copy)]
+struct Repaired {
+    /// Until it was healthy again.
+    after: Duration,
+    /// Requests that failed meanwhile.
+    failed: u64,
+}
+
 /// Runs all steps; an error if one failed or a request did.
 pub async fn run(options: Options) -> Result<()> {
     let cluster = Cluster::from_env().await?;

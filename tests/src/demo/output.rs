@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 
-use super::{Demo, Row, SYSTEM, WEB};
+use super::{Demo, Repaired, Row, SYSTEM, WEB};
 use crate::cluster::Cluster;
 use crate::daemon::homelab;
 use crate::load::Report;
@@ -26,15 +26,16 @@ pub(super) fn end(what: &str, took: Duration) {
 }
 
 /// The table at the end, and what became of the load.
-pub(super) fn table(rows: &[Row], report: Option<&Report>, repaired: Option<Duration>) {
+pub(super) fn table(rows: &[Row], report: Option<&Report>, repaired: Option<Repaired>) {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY).set_header(["step", "what happened", "seconds"]);
     for row in rows {
         table.add_row([row.step, &row.what, &format!("{:.1}", row.took.as_secs_f32())]);
     }
     if let Some(repaired) = repaired {
-        let seconds = format!("{:.1}", repaired.as_secs_f32());
-        table.add_row(["outside the count", "active Deployment deleted → answers again", &seconds]);
+        let seconds = format!("{:.1}", repaired.after.as_secs_f32());
+        let what = format!("active Deployment deleted → healthy again; {} requests failed meanwhile", repaired.failed);
+        table.add_row(["outside the count", &what, &seconds]);
     }
     println!("\n{table}");
     let Some(report) = report else { return };

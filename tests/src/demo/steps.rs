@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use homelab_core::health::health;
 
 use super::app::APP;
 use super::output::say;
-use super::{APP_FILE, Demo, ROLLOUT, SYSTEM, WEB, kill};
+use super::{APP_FILE, Demo, ROLLOUT, Repaired, SYSTEM, WEB, kill};
 use crate::cluster::condition;
 use crate::load::{Intensity, Load};
 use crate::wait;
@@ -181,19 +182,20 @@ impl Demo {
         Ok(format!("killed in the middle of a switch; it was finished {:.1} s later", start.elapsed().as_secs_f32()))
     }
 
-    /// Last, outside the count: the Deployment that serves is deleted. Time until its last failed request.
-    pub(super) async fn lose_active(&self) -> Result<Duration> {
+    /// Last, outside the count: the Deployment that serves is deleted.
+    pub(super) async fn lose_active(&self) -> Result<Repaired> {
         let name = format!("{WEB}-{}", self.active().await?);
         say(format!("Outside the count: Deployment {name}, which serves, is deleted"));
-        let load = Load::start(&self.url, Intensity { timeout: Duration::from_secs(2), ..Intensity::default() })?;
-        let start = load.elapsed();
-        self.cluster.delete("apps/v1", "Deployment", WEB, &name).await?;
         let id = ("apps/v1", "Deployment", WEB, name.as_str());
-        self.cluster.wait_healthy(id, ROLLOUT).await?;
+        let before = self.cluster.get(id.0, id.1, id.2, id.3).await?.unwrap_or_default();
+        let load = Load::start(&self.url, Intensity { timeout: Duration::from_secs(2), ..Intensity::default() })?;
+        let start = Instant::now();
+        self.cluster.delete(id.0, id.1, id.2, id.3).await?;
+        let whole = |o: &serde_json::Value| o["metadata"]["uid"] != before["metadata"]["uid"] && health(o).is_current();
+        self.cluster.wait_for(id, "made again and healthy", ROLLOUT, whole).await?;
+        let after = start.elapsed();
         load.wait_for("after the repair", load.elapsed(), ROLLOUT, |_| true).await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let report = load.stop().await;
-        let last = report.failures.iter().map(|f| f.at).max().unwrap_or(start);
-        Ok(last.saturating_sub(start))
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        Ok(Repaired { after, failed: load.stop().await.failed })
     }
 }
