@@ -74,5 +74,5 @@ pub(super) fn tidy(view: &View<'_>) -> Option<Next> {
         None => format!("revision {id} takes the place of one that failed"),
         Some(held) => format!("revision {held} serves; what it was rolled back from may be asked for again"),
     };
-    (!actions.is_empty()).then(|| Next::Act(actions, why))
+    (!actions.is_empty()).then_some(Next::Act(actions, why))
 }
