@@ -60,8 +60,9 @@ async fn a_full_disk_refuses_writes_and_still_answers_reads() -> Result<()> {
     Program::new("/bin/sh").args(["-c", &fill]).env("PATH", "/bin:/usr/bin").run().await?;
     let mut refused = None;
     // What the store has set aside may take a few small writes yet.
-    let large = format!("password={}", "x".repeat(200_000));
-    for _ in 0..30 {
+    // An argument of a program has room for 128 KiB.
+    let large = format!("password={}", "x".repeat(120_000));
+    for _ in 0..50 {
         let output = case.daemon.cli(&case.cluster, ["kv", "put", &path, &large]).await?;
         if !output.status.success() {
             refused = Some(output.complaint());
