@@ -91,7 +91,8 @@ fn inventory(json: &str) -> Result<Inventory> {
 fn counts(said: &str) -> Counts {
     let tails = said.lines().filter_map(|line| {
         let line = plain(line);
-        let libtest = line.split_once("test result: ").map(|(_, rest)| rest.to_owned());
+        // Nextest shows what a failed test printed indented, libtest's own line among it: that test is counted already.
+        let libtest = line.strip_prefix("test result: ").map(str::to_owned);
         let nextest = line
             .trim_start()
             .strip_prefix("Summary [")
@@ -132,6 +133,7 @@ mod tests {
     fn summaries_of_both_runners_are_added_up() {
         let said = "\
      Summary [   1.2s] 9 tests run: 6 passed (1 slow), 1 failed, 2 timed out, 4 skipped
+    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out; finished in 4.6s
 running 0 tests
 test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
         assert_eq!(counts(said), Counts { passed: 9, failed: 3, skipped: 5 });
