@@ -27,7 +27,7 @@ use lexopt::{Arg, ValueExt as _};
 use self::spec::Spec;
 use crate::{
     lock, paths, programs,
-    shell::{human, say},
+    shell::{human, print, say},
 };
 
 /// The cluster that people work with.
@@ -91,10 +91,10 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
         ["up"] => up(&name, kubeconfig).map(drop),
         ["down"] if forget => down_all(),
         ["down"] => down(&name, kubeconfig),
-        ["status"] => status::print(),
+        ["status"] => status::show(),
         ["load", file] => load(&name, kubeconfig, Path::new(file)),
         ["kubeconfig"] => {
-            println!("{}", existing(&name, kubeconfig)?.kubeconfig().display());
+            print(existing(&name, kubeconfig)?.kubeconfig().display().to_string());
             Ok(())
         }
         ["env"] => print_env(&existing(&name, kubeconfig)?),
@@ -179,7 +179,7 @@ fn load(name: &str, kubeconfig: Option<PathBuf>, file: &Path) -> Result<()> {
 
 fn print_env(cluster: &Cluster) -> Result<()> {
     for (key, value) in cluster.env()? {
-        println!("export {key}='{}'", value.to_string_lossy().replace('\'', r"'\''"));
+        print(format!("export {key}='{}'", value.to_string_lossy().replace('\'', r"'\''")));
     }
     Ok(())
 }

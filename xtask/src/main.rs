@@ -6,8 +6,6 @@
     clippy::disallowed_methods,
     reason = "automation reads files, the clock and the environment and starts programs"
 )]
-#![expect(clippy::print_stderr, reason = "progress goes to stderr")]
-#![expect(clippy::print_stdout, reason = "data goes to stdout")]
 
 mod cargo;
 mod cluster;
@@ -43,14 +41,13 @@ cargo xtask COMMAND
   codegen [--check]                                            CRDs and JSON schemas
 
 test, demo, bench, dev and image --load take --kubeconfig FILE (or KUBECONFIG) for a cluster that you have.
-Programs from outside are built or downloaded once and kept in $HOMELAB_CACHE (or $XDG_CACHE_HOME/homelab, ~/.cache/homelab).
-";
+Programs from outside are built or downloaded once and kept in $HOMELAB_CACHE (or $XDG_CACHE_HOME/homelab, ~/.cache/homelab).";
 
 fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            shell::say(format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -60,7 +57,7 @@ fn run() -> Result<ExitCode> {
     let mut args = lexopt::Parser::from_env();
     match args.next()? {
         None | Some(Arg::Short('h') | Arg::Long("help")) => {
-            print!("{HELP}");
+            shell::print(HELP);
             Ok(ExitCode::SUCCESS)
         }
         Some(Arg::Value(command)) => command_of(&command.to_string_lossy(), args),
@@ -78,7 +75,7 @@ fn command_of(name: &str, args: lexopt::Parser) -> Result<ExitCode> {
         "test" => return test::main(args),
         "demo" => return demo::demo(args),
         "bench" => return demo::bench(args),
-        "help" => print!("{HELP}"),
+        "help" => shell::print(HELP),
         other => bail!("there is no command `{other}`; `cargo xtask help` lists them"),
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Output, Stdio},
     sync::mpsc,
@@ -14,7 +14,16 @@ use anyhow::{Context, Result, anyhow, bail};
 
 /// Says something to the person at the terminal; data never goes this way.
 pub(crate) fn say(text: impl AsRef<str>) {
-    eprintln!("{}", text.as_ref());
+    // Who does not listen any more (`2>&1 | head`) need not be told.
+    let _ = writeln!(io::stderr(), "{}", text.as_ref());
+}
+
+/// Prints data. A reader that has seen enough (`| head`) is no failure; a full disk is said.
+pub(crate) fn print(text: impl AsRef<str>) {
+    match writeln!(io::stdout(), "{}", text.as_ref()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => say(format!("stdout can not be written: {error}")),
+        _ => {}
+    }
 }
 
 /// A command to run, and how to speak of it.
@@ -73,7 +82,7 @@ impl Cmd {
 
     /// Runs it with its output on our stderr (stdout is for data).
     pub(crate) fn run(mut self) -> Result<()> {
-        self.inner.stdout(std::io::stderr());
+        self.inner.stdout(io::stderr());
         let status = self.inner.status().with_context(|| self.no_start())?;
         if !status.success() {
             bail!("`{}` failed: {status}", self.text());
@@ -140,7 +149,7 @@ impl Cmd {
 }
 
 /// Copies a program's output to ours, line by line.
-fn show(from: impl std::io::Read) -> String {
+fn show(from: impl io::Read) -> String {
     let mut said = String::new();
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);

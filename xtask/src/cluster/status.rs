@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{cgroup, process, spec::Spec, up};
-use crate::shell::human;
+use crate::shell::{human, print};
 
 const COMPONENTS: [&str; 8] = [
     "etcd",
@@ -17,13 +17,13 @@ const COMPONENTS: [&str; 8] = [
 ];
 
 /// Prints every cluster of this cache with its components.
-pub(crate) fn print() -> Result<()> {
+pub(crate) fn show() -> Result<()> {
     let all = Spec::all()?;
     if all.is_empty() {
-        println!("no cluster; make one: cargo xtask cluster up");
+        print("no cluster; make one: cargo xtask cluster up");
     }
     for spec in all {
-        println!(
+        print(format!(
             "{}: {} · pods {} · services {} · this machine is {} · {} processes",
             spec.name,
             spec.api_url(),
@@ -31,20 +31,22 @@ pub(crate) fn print() -> Result<()> {
             spec.services(),
             spec.host_ip(),
             cgroup::members(&spec)?
-        );
-        for name in COMPONENTS {
-            match process::alive(&spec, name) {
-                Some(id) => println!("  {name:<24} running   {id:<8} {}", age(id)),
-                None => println!(
-                    "  {name:<24} ENDED     repair: cargo xtask cluster up --name {}; log: {}",
-                    spec.name,
-                    process::log_file(&spec, name).display()
-                ),
-            }
-        }
-        print_nodes(&spec);
+        ));
+        COMPONENTS.iter().for_each(|name| print(component(&spec, name)));
+        print(format!("  {}", nodes(&spec)));
     }
     Ok(())
+}
+
+fn component(spec: &Spec, name: &str) -> String {
+    match process::alive(spec, name) {
+        Some(id) => format!("  {name:<24} running   {id:<8} {}", age(id)),
+        None => format!(
+            "  {name:<24} ENDED     repair: cargo xtask cluster up --name {}; log: {}",
+            spec.name,
+            process::log_file(spec, name).display()
+        ),
+    }
 }
 
 fn age(id: u32) -> String {
@@ -52,11 +54,11 @@ fn age(id: u32) -> String {
     modified.and_then(|t| t.elapsed().ok()).map(human).unwrap_or_default()
 }
 
-fn print_nodes(spec: &Spec) {
+fn nodes(spec: &Spec) -> String {
     let kubectl = crate::programs::current().map(|dir| dir.join("kubectl"));
     let asked = kubectl.and_then(|k| up::kubectl_at(spec, &k).args(["get", "nodes", "--no-headers"]).read());
     match asked {
-        Ok(nodes) => print!("  {nodes}"),
-        Err(error) => println!("  the API server does not answer: {error:#}"),
+        Ok(nodes) => nodes.trim_end().to_owned(),
+        Err(error) => format!("the API server does not answer: {error:#}"),
     }
 }

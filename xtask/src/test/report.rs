@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::shell::human;
+use crate::shell::{human, print};
 
 /// How many tests went how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,13 +96,13 @@ impl Report {
 
     /// Prints the table and, last and alone on its line, the counts.
     pub(crate) fn print(&self, elapsed: Duration) {
-        println!();
+        print("");
         for (name, outcome, time) in &self.steps {
-            println!("{:>12}  {name:<34} {}", human(*time), outcome.text());
+            print(format!("{:>12}  {name:<34} {}", human(*time), outcome.text()));
         }
-        println!("{:>12}  in all", human(elapsed));
+        print(format!("{:>12}  in all", human(elapsed)));
         let total = self.total();
-        println!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped);
+        print(format!("{} passed, {} failed, {} skipped", total.passed, total.failed, total.skipped));
     }
 
     fn total(&self) -> Counts {
