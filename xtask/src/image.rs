@@ -57,6 +57,8 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
 pub(crate) struct Built {
     /// `homelab`, for use on this machine too.
     pub(crate) homelab: PathBuf,
+    /// `homelab-agent`, as it ships.
+    agent: PathBuf,
     /// All images.
     pub(crate) images: Vec<Image>,
 }
@@ -67,6 +69,7 @@ impl Built {
         let image = |variable: &str, name: &str| (variable.to_owned(), OsString::from(name));
         vec![
             ("HOMELAB_BIN".to_owned(), self.homelab.clone().into_os_string()),
+            ("HOMELAB_AGENT_BIN".to_owned(), self.agent.clone().into_os_string()),
             image("HOMELAB_IMAGE", HOMELAB),
             image("HOMELAB_AGENT_IMAGE", AGENT),
             image("HOMELAB_TESTAPP_IMAGE", TESTAPP),
@@ -97,10 +100,10 @@ pub(crate) fn all(profile: &str) -> Result<Built> {
     });
     let images = vec![
         Image { name: HOMELAB.to_owned(), config, layers: vec![base?, tools, ours] },
-        alone(AGENT, "homelab-agent", agent)?,
+        alone(AGENT, "homelab-agent", agent.clone())?,
         alone(TESTAPP, "homelab-testapp", testapp)?,
     ];
-    Ok(Built { homelab, images })
+    Ok(Built { homelab, agent, images })
 }
 
 /// Imports images into a cluster: ours directly, another one by its own tool where that is known.
