@@ -35,6 +35,7 @@ const KEY_FILE_WORD: &str = "homelab-key/1";
 const ROOT_FORMAT: &[u8] = b"homelab.wrap.root/1";
 const DATA_FORMAT: &[u8] = b"homelab.wrap.data/1";
 const DIGEST_FORMAT: &[u8] = b"homelab.wrap.digest/1";
+const DERIVED_LABEL: &[u8] = b"homelab.derived/1 ";
 const DIGEST_LABEL: &[u8] = b"homelab.digest/1";
 
 /// What opens a slot.
@@ -350,6 +351,15 @@ impl Keyring {
             mac.update(part);
         }
         Ok(crate::hex::encode(&mac.finalize().into_bytes()))
+    }
+
+    /// A key for `purpose` alone, the same in every epoch.
+    pub fn derived(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let mut out = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, &*self.digest.0)
+            .expand_multi_info(&[DERIVED_LABEL, purpose.as_bytes()], &mut *out)
+            .map_err(|_| Error::Bug("a key could not be derived".into()))?;
+        Ok(out)
     }
 }
 

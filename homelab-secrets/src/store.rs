@@ -16,6 +16,7 @@ use crate::kv::{Command, SettingsChange, State, VersionInfo};
 use crate::seal::{Form, Place};
 
 mod changes;
+mod documents;
 mod path;
 mod pins;
 mod record;
@@ -24,6 +25,7 @@ mod value;
 mod write;
 
 pub use changes::{Changed, Changes};
+pub use documents::MAX_DOCUMENT;
 pub use path::{Folder, SecretPath};
 pub use resolve::Resolved;
 pub use value::{Secret, SecretData};

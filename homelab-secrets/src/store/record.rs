@@ -22,6 +22,9 @@ pub(super) const MOUNTS: &str = "mounts";
 /// UUID of the system's own mount.
 pub(super) const SYSTEM: MountId = [0; 16];
 
+/// Prefix of the keys of documents.
+pub(super) const DOCUMENTS: &str = "d/";
+
 pub(super) type MountId = [u8; 16];
 
 /// Key of the state of a path.
@@ -104,20 +107,34 @@ struct Format {
     format: u32,
 }
 
+/// `content` as the text that is sealed; `None` if it does not serialise.
+pub(super) fn written<T: Serialize>(content: T) -> Option<Zeroizing<Vec<u8>>> {
+    serde_json::to_vec(&Framed { format: FORMAT, content }).map(Zeroizing::new).ok()
+}
+
 /// Seals `content` as the newest record of `place`.
 pub(super) fn seal<T: Serialize>(
     keys: &Keyring,
     form: Form,
-    (place, number, nonce): (Place<'_>, u64, Nonce),
+    front: (Place<'_>, u64, Nonce),
     content: T,
 ) -> Result<Vec<u8>, Error> {
+    let text = written(content);
+    let text = text.ok_or_else(|| Error::Bug(format!("the record of {} does not serialise", front.0.path)))?;
+    seal_text(keys, form, front, &text)
+}
+
+/// Seals a text that [`written`] made.
+pub(super) fn seal_text(
+    keys: &Keyring,
+    form: Form,
+    (place, number, nonce): (Place<'_>, u64, Nonce),
+    text: &[u8],
+) -> Result<Vec<u8>, Error> {
     let bug = |what: &str| Error::Bug(format!("the record of {} {what}", place.path));
-    let text = serde_json::to_vec(&Framed { format: FORMAT, content })
-        .map(Zeroizing::new)
-        .map_err(|_| bug("does not serialise"))?;
     let id = keys.active();
     let key = keys.key(id, form).ok_or_else(|| bug("has no key"))?;
-    seal_record(form, key, Front { key: id, number, nonce }, place, &text).map_err(|_| bug("could not be sealed"))
+    seal_record(form, key, Front { key: id, number, nonce }, place, text).map_err(|_| bug("could not be sealed"))
 }
 
 /// Opens the record of `place`; gives its front too.

@@ -10,21 +10,21 @@ use crate::keys::SlotKey;
 use crate::policy::{Capability, Decision, Identity, Policy};
 use crate::testing::FixedHost;
 
-struct Fixture {
-    backend: Arc<Memory>,
-    host: Arc<FixedHost>,
-    key: String,
-    store: SecretStore,
+pub(super) struct Fixture {
+    pub(super) backend: Arc<Memory>,
+    pub(super) host: Arc<FixedHost>,
+    pub(super) key: String,
+    pub(super) store: SecretStore,
 }
 
-async fn fixture() -> Fixture {
+pub(super) async fn fixture() -> Fixture {
     let (backend, host) = (Arc::new(Memory::default()), Arc::new(FixedHost::default()));
     let key = SlotKey::generate(&|buffer| host.random(buffer)).unwrap().to_file().to_string();
     let store = open(&backend, &host, &key).await.unwrap();
     Fixture { backend, host, key, store }
 }
 
-async fn open(backend: &Arc<Memory>, host: &Arc<FixedHost>, key: &str) -> Result<SecretStore, Error> {
+pub(super) async fn open(backend: &Arc<Memory>, host: &Arc<FixedHost>, key: &str) -> Result<SecretStore, Error> {
     let unlock = Unlock::KeyFile(SlotKey::from_file(key).unwrap());
     SecretStore::open_or_init(backend.clone(), unlock, host.clone()).await
 }

@@ -121,6 +121,11 @@ impl SecretStore {
         record::seal(&self.0.keys, Form::State, (place, on.next().0, self.nonce()?), content)
     }
 
+    /// Seals a text that [`record::written`] made, as [`Self::seal_state`] seals a value.
+    pub(super) fn seal_written(&self, on: Head, place: Place<'_>, text: &[u8]) -> Result<Vec<u8>, Error> {
+        record::seal_text(&self.0.keys, Form::State, (place, on.next().0, self.nonce()?), text)
+    }
+
     async fn merged(
         &self,
         path: &SecretPath,

@@ -1,0 +1,158 @@
+//! Documents: small sealed records of the system's own beside the secrets, such as roles, policies and tokens.
+//!
+//! A document has a kind (a word of the program's) and a name (anything that can be printed). Both stand open in the
+//! backend's key, so a name must not be secret itself: a token goes under its keyed hash ([`SecretStore::hash`]).
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::record::{self, DOCUMENTS};
+use super::{PAGE, SecretStore};
+use crate::Error;
+use crate::seal::{Form, Place};
+
+const MAX_NAME: usize = 512;
+/// Largest document, as its written JSON.
+pub const MAX_DOCUMENT: usize = 256 * 1024;
+/// How often an update starts over before it gives up.
+const ATTEMPTS: usize = 16;
+
+impl SecretStore {
+    /// The document, if there is one.
+    pub async fn document<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, Error> {
+        Ok(self.stored_document(&document_key(kind, name)?).await?.map(|(_, content)| content))
+    }
+
+    /// All documents of a kind with their names, in order of their bytes.
+    pub async fn documents<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(String, T)>, Error> {
+        check_kind(kind)?;
+        let prefix = format!("{DOCUMENTS}{kind}/");
+        let (mut found, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.0.backend.scan(&prefix, &after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            after.clone_from(last);
+            for (key, sealed) in &page {
+                found.push((key[prefix.len()..].to_owned(), self.open_document(key, sealed)?));
+            }
+        }
+    }
+
+    /// Writes the document, whatever was there.
+    pub async fn put_document<T: Serialize + Sync>(&self, kind: &str, name: &str, content: &T) -> Result<(), Error> {
+        let key = document_key(kind, name)?;
+        self.write_document(&key, None, Some(written(&key, content)?)).await.map(drop)
+    }
+
+    /// Takes the document away; says whether there was one.
+    pub async fn delete_document(&self, kind: &str, name: &str) -> Result<bool, Error> {
+        let key = document_key(kind, name)?;
+        let there = self.0.backend.get(&key).await?.is_some();
+        if there {
+            self.write_document(&key, None, None).await?;
+        }
+        Ok(there)
+    }
+
+    /// Writes what `change` makes of the document (`None`: there is none; it is taken away), and starts over with the
+    /// newest one when somebody else wrote in between: `change` can be called several times. Its error ends the update
+    /// and changes nothing.
+    pub async fn update_document<T, F>(&self, kind: &str, name: &str, mut change: F) -> Result<(), Error>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: FnMut(Option<T>) -> Result<Option<T>, Error> + Send,
+    {
+        let key = document_key(kind, name)?;
+        for _ in 0..ATTEMPTS {
+            let (sealed, content) = self.stored_document::<T>(&key).await?.unzip();
+            let next = change(content)?.map(|next| written(&key, &next)).transpose()?;
+            if (sealed.is_none() && next.is_none()) || self.write_document(&key, Some(sealed), next).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict(format!("{kind} {name}: other writers were faster {ATTEMPTS} times: try again")))
+    }
+
+    /// Keyed hash (hex) of `parts` for `purpose`: what something secret can be found by. The same as long as the store
+    /// lives, whichever keys are rotated; nobody can make it without the store.
+    pub fn hash(&self, purpose: &str, parts: &[&[u8]]) -> Result<String, Error> {
+        let all: Vec<&[u8]> = [&b"homelab.hash/1"[..], purpose.as_bytes()].iter().chain(parts).copied().collect();
+        self.0.keys.digest(&all)
+    }
+
+    /// A key of the store's for `purpose` alone, the same as long as the store lives. Whoever takes it answers for it.
+    pub fn derived_key(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
+        self.0.keys.derived(purpose)
+    }
+
+    async fn stored_document<T: DeserializeOwned>(&self, key: &str) -> Result<Option<(Vec<u8>, T)>, Error> {
+        let Some(sealed) = self.0.backend.get(key).await? else { return Ok(None) };
+        let content = self.open_document(key, &sealed)?;
+        Ok(Some((sealed, content)))
+    }
+
+    fn open_document<T: DeserializeOwned>(&self, key: &str, sealed: &[u8]) -> Result<T, Error> {
+        let place = Place { mount: &record::SYSTEM, path: key };
+        Ok(record::open(&self.0.keys, Form::State, place, sealed)?.1)
+    }
+
+    /// Puts or deletes, if what is stored still is `expected`; says whether it was.
+    async fn write_document(
+        &self,
+        key: &str,
+        expected: Option<Option<Vec<u8>>>,
+        next: Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<bool, Error> {
+        let _turn = self.0.turn.lock().await;
+        for _ in 0..ATTEMPTS {
+            let mut draft = self.draft().await?;
+            if let Some(expected) = &expected
+                && self.0.backend.get(key).await? != *expected
+            {
+                return Ok(false);
+            }
+            match &next {
+                Some(text) => {
+                    let place = Place { mount: &record::SYSTEM, path: key };
+                    let sealed = self.seal_written(draft.head, place, text)?;
+                    draft.batch.put(key, sealed);
+                }
+                None => draft.batch.delete(key),
+            }
+            if self.commit(draft).await? {
+                return Ok(true);
+            }
+        }
+        Err(Error::Conflict(format!("{key}: other writers were faster {ATTEMPTS} times: try again")))
+    }
+}
+
+fn written<T: Serialize>(key: &str, content: &T) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let text = record::written(content).ok_or_else(|| Error::Bug(format!("the document {key} does not serialise")))?;
+    if text.len() > MAX_DOCUMENT {
+        let size = text.len();
+        return Err(Error::Invalid(format!("{key}: a document may have {MAX_DOCUMENT} bytes, this one has {size}")));
+    }
+    Ok(text)
+}
+
+fn document_key(kind: &str, name: &str) -> Result<String, Error> {
+    check_kind(kind)?;
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) {
+        return Err(Error::Invalid(format!("the name of a {kind} has 1 to {MAX_NAME} printable bytes, not {name:?}")));
+    }
+    Ok(format!("{DOCUMENTS}{kind}/{name}"))
+}
+
+/// Kinds are words of the program's: without a slash, no name can reach into another kind.
+fn check_kind(kind: &str) -> Result<(), Error> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if kind.is_empty() || kind.len() > 64 || !kind.chars().all(fits) {
+        return Err(Error::Bug(format!("{kind:?} is no kind of document: use a-z, 0-9 and -")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
