@@ -3,7 +3,7 @@
 use homelab_core::class::Class;
 
 /// What went wrong, with the object and what to do; never with a value of a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The named secret or version is not there.
@@ -24,6 +24,9 @@ pub enum Error {
         /// Which record.
         what: String,
     },
+    /// The store has no keys: nobody has opened it since it started, or somebody sealed it.
+    #[error("the store is sealed: open it with `homelab secrets unseal`")]
+    Sealed,
     /// The store below failed.
     #[error("{0}")]
     Backend(String),
@@ -40,7 +43,7 @@ impl Error {
             Self::Denied(_) => Class::Denied,
             Self::Invalid(_) | Self::Unsealed { .. } => Class::Invalid,
             Self::Conflict(_) => Class::Conflict,
-            Self::Backend(_) => Class::Retry,
+            Self::Backend(_) | Self::Sealed => Class::Retry,
             Self::Bug(_) => Class::Bug,
         }
     }

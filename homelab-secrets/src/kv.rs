@@ -5,17 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod duration;
 pub mod merge;
+mod settings;
+mod subkeys;
+
+pub use settings::{MountSettings, Settings, SettingsChange};
+pub use subkeys::subkeys;
 
 /// Versions that are kept where nobody says otherwise.
 pub const DEFAULT_MAX_VERSIONS: u64 = 10;
-const MAX_CUSTOM_KEYS: usize = 64;
-const MAX_CUSTOM_KEY: usize = 128;
-const MAX_CUSTOM_VALUE: usize = 512;
 
 /// What is known of one version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,33 +59,6 @@ pub struct State {
     pub pins: BTreeMap<String, BTreeSet<u64>>,
 }
 
-/// Settings of a path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Settings {
-    /// Versions to keep; 0 is [`DEFAULT_MAX_VERSIONS`].
-    pub max_versions: u64,
-    /// Every write has to name the version that it replaces.
-    pub cas_required: bool,
-    /// Age at which a version counts as deleted; zero is never.
-    pub delete_version_after: SignedDuration,
-    /// Words of the users' own.
-    pub custom: BTreeMap<String, String>,
-}
-
-/// Changed settings: what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SettingsChange {
-    /// See [`Settings::max_versions`].
-    pub max_versions: Option<u64>,
-    /// See [`Settings::cas_required`].
-    pub cas_required: Option<bool>,
-    /// See [`Settings::delete_version_after`].
-    pub delete_version_after: Option<SignedDuration>,
-    /// Replaces all words, or (in a patch) sets and, with `None`, takes single ones.
-    pub custom: Option<BTreeMap<String, Option<String>>>,
-}
-
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -101,18 +76,10 @@ pub enum Command {
     Delete(Vec<u64>),
     /// Takes a soft delete back.
     Undelete(Vec<u64>),
-    /// Takes values away for ever.
-    Destroy {
-        /// Which.
-        versions: Vec<u64>,
-        /// Also pinned ones.
-        force: bool,
-    },
-    /// Takes the path away for ever.
-    Remove {
-        /// Also if versions are pinned.
-        force: bool,
-    },
+    /// Takes values away for ever, pinned or not.
+    Destroy(Vec<u64>),
+    /// Takes the path away for ever, pinned or not.
+    Remove,
     /// Sets settings; `custom` replaces all words. Makes the path if there is none.
     Set(SettingsChange),
     /// Sets settings of a path that exists; `custom` is merged.
@@ -153,14 +120,6 @@ pub enum Refusal {
     /// Somebody wrote in between. (Vault's words.)
     #[error("check-and-set parameter did not match the current version")]
     CasMismatch,
-    /// A running revision needs it.
-    #[error("version {version} is pinned by {holder}: delete that revision first, or force it")]
-    Pinned {
-        /// The version.
-        version: u64,
-        /// Who holds it.
-        holder: String,
-    },
     /// A setting is out of bounds.
     #[error("{0}")]
     Setting(String),
@@ -169,17 +128,26 @@ pub enum Refusal {
 /// A path's new state (`None`: gone) and what has to happen to values.
 pub type Outcome = (Option<State>, Vec<Effect>);
 
-/// Applies one command at `now`. Everything about KV v2 that is a rule is in here.
-pub fn apply(state: Option<&State>, command: &Command, now: Timestamp) -> Result<Outcome, Refusal> {
+/// Pinned versions that were taken away, by who held them.
+pub type Hits = BTreeMap<String, BTreeSet<u64>>;
+
+/// Applies one command at `now` to a path of a mount with these settings. Everything about KV v2 that is a rule is in
+/// here.
+pub fn apply(
+    state: Option<&State>,
+    command: &Command,
+    mount: &MountSettings,
+    now: Timestamp,
+) -> Result<Outcome, Refusal> {
     match command {
-        Command::Put { cas } => put(state.cloned().unwrap_or_else(|| State::empty(now)), *cas, now),
+        Command::Put { cas } => put(state.cloned().unwrap_or_else(|| State::empty(now)), *cas, mount, now),
         Command::Patch { cas } => {
             let state = state.filter(|s| s.current > 0).ok_or(Refusal::NoSuchPath)?;
             let newest = state.versions.get(&state.current).ok_or(Refusal::NoSuchVersion(state.current))?;
             if !newest.is_live(now) {
                 return Err(Refusal::NotLive(state.current));
             }
-            put(state.clone(), *cas, now)
+            put(state.clone(), *cas, mount, now)
         }
         Command::Delete(versions) => {
             let newest = [state.map_or(0, |s| s.current)];
@@ -195,16 +163,36 @@ pub fn apply(state: Option<&State>, command: &Command, now: Timestamp) -> Result
                 info.deleted = None;
             }
         })),
-        Command::Destroy { versions, force } => destroy(state, versions, *force, now),
-        Command::Remove { force } => {
-            let Some(state) = state else { return Ok((None, Vec::new())) };
-            refuse_pinned(state, |_| !force)?;
-            Ok((None, state.values().map(Effect::Erase).collect()))
-        }
-        Command::Set(change) => set(state.cloned().unwrap_or_else(|| State::empty(now)), change, false, now),
-        Command::PatchSettings(change) => set(state.ok_or(Refusal::NoSuchPath)?.clone(), change, true, now),
-        Command::Pin { holder, versions } => pin(state, holder, versions),
+        Command::Destroy(versions) => Ok(destroy(state, versions, now)),
+        Command::Remove => Ok((None, state.map_or_else(Vec::new, |s| s.values().map(Effect::Erase).collect()))),
+        Command::Set(change) => settings::set(state.cloned().unwrap_or_else(|| State::empty(now)), change, false, now),
+        Command::PatchSettings(change) => settings::set(state.ok_or(Refusal::NoSuchPath)?.clone(), change, true, now),
+        Command::Pin { holder, versions } => pin(state, holder, versions, mount),
     }
+}
+
+/// Which pinned versions `command` takes from whom, in a path that is in `state`. It is done all the same: who asks for
+/// it is told.
+pub fn hits(state: &State, command: &Command, now: Timestamp) -> Hits {
+    let concerns = |version: u64| match command {
+        Command::Delete(versions) if versions.is_empty() => version == state.current,
+        Command::Delete(versions) | Command::Destroy(versions) => versions.contains(&version),
+        Command::Remove => true,
+        _ => false,
+    };
+    let is_there = |version: u64| {
+        state.versions.get(&version).is_some_and(|info| match command {
+            Command::Delete(_) => info.is_live(now),
+            _ => !info.destroyed,
+        })
+    };
+    let mut hits = Hits::new();
+    for (holder, versions) in &state.pins {
+        for version in versions.iter().filter(|version| concerns(**version) && is_there(**version)) {
+            hits.entry(holder.clone()).or_default().insert(*version);
+        }
+    }
+    hits
 }
 
 impl State {
@@ -235,9 +223,8 @@ impl State {
     }
 
     /// Takes away what is over the limit, oldest first; pinned versions are passed by and do not count.
-    fn prune(&mut self) -> Vec<Effect> {
-        let keep = if self.settings.max_versions == 0 { DEFAULT_MAX_VERSIONS } else { self.settings.max_versions };
-        let floor = self.current.saturating_sub(keep);
+    fn prune(&mut self, mount: &MountSettings) -> Vec<Effect> {
+        let floor = self.current.saturating_sub(self.settings.versions_kept(mount));
         let old: Vec<u64> = self.versions.range(..=floor).map(|(v, _)| *v).collect();
         let mut effects = Vec::new();
         for version in old {
@@ -252,19 +239,18 @@ impl State {
     }
 }
 
-fn put(mut state: State, cas: Option<u64>, now: Timestamp) -> Result<Outcome, Refusal> {
+fn put(mut state: State, cas: Option<u64>, mount: &MountSettings, now: Timestamp) -> Result<Outcome, Refusal> {
     match cas {
-        None if state.settings.cas_required => return Err(Refusal::CasRequired),
+        None if state.settings.needs_cas(mount) => return Err(Refusal::CasRequired),
         Some(version) if version != state.current => return Err(Refusal::CasMismatch),
         _ => {}
     }
     state.current += 1;
     state.updated = now;
-    let after = state.settings.delete_version_after;
-    let deleted = (after > SignedDuration::ZERO).then(|| now.checked_add(after).unwrap_or(Timestamp::MAX));
+    let deleted = state.settings.version_ends(mount, now);
     state.versions.insert(state.current, VersionInfo { created: now, deleted, destroyed: false });
     let mut effects = vec![Effect::Write(state.current)];
-    effects.extend(state.prune());
+    effects.extend(state.prune(mount));
     Ok((Some(state), effects))
 }
 
@@ -282,63 +268,19 @@ fn mark(state: Option<&State>, versions: &[u64], now: Timestamp, change: impl Fn
     (Some(next), Vec::new())
 }
 
-fn destroy(state: Option<&State>, versions: &[u64], force: bool, now: Timestamp) -> Result<Outcome, Refusal> {
-    let Some(before) = state else { return Ok((None, Vec::new())) };
-    refuse_pinned(before, |version| !force && versions.contains(&version))?;
+fn destroy(state: Option<&State>, versions: &[u64], now: Timestamp) -> Outcome {
+    let Some(before) = state else { return (None, Vec::new()) };
     let effects = before.values().filter(|version| versions.contains(version)).map(Effect::Erase).collect();
-    let (next, _) = mark(state, versions, now, |info| info.destroyed = true);
-    Ok((next, effects))
-}
-
-fn refuse_pinned(state: &State, concerns: impl Fn(u64) -> bool) -> Result<(), Refusal> {
-    for version in state.values().filter(|version| concerns(*version)) {
-        if let Some(holder) = state.pinned_by(version) {
-            return Err(Refusal::Pinned { version, holder: holder.into() });
-        }
-    }
-    Ok(())
-}
-
-fn set(mut state: State, change: &SettingsChange, merge: bool, now: Timestamp) -> Result<Outcome, Refusal> {
-    let settings = &mut state.settings;
-    settings.max_versions = change.max_versions.unwrap_or(settings.max_versions);
-    settings.cas_required = change.cas_required.unwrap_or(settings.cas_required);
-    settings.delete_version_after = change.delete_version_after.unwrap_or(settings.delete_version_after);
-    if settings.delete_version_after < SignedDuration::ZERO {
-        return Err(Refusal::Setting("delete_version_after is negative: give 0s for never".into()));
-    }
-    if let Some(words) = &change.custom {
-        if !merge {
-            settings.custom.clear();
-        }
-        for (key, value) in words {
-            match value {
-                Some(value) => drop(settings.custom.insert(key.clone(), value.clone())),
-                None => drop(settings.custom.remove(key)),
-            }
-        }
-        check_custom(&settings.custom)?;
-    }
-    state.updated = now;
-    Ok((Some(state), Vec::new()))
-}
-
-fn check_custom(custom: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    let fits = |(key, value): (&String, &String)| {
-        (1..=MAX_CUSTOM_KEY).contains(&key.len())
-            && value.len() <= MAX_CUSTOM_VALUE
-            && !value.contains(char::is_control)
-    };
-    if custom.len() > MAX_CUSTOM_KEYS || !custom.iter().all(fits) {
-        let limits =
-            format!("{MAX_CUSTOM_KEYS} keys of {MAX_CUSTOM_KEY} bytes with values of {MAX_CUSTOM_VALUE} bytes");
-        return Err(Refusal::Setting(format!("custom_metadata may hold at most {limits}")));
-    }
-    Ok(())
+    (mark(state, versions, now, |info| info.destroyed = true).0, effects)
 }
 
 /// A new pin needs a value to keep; letting go never fails, and prunes what was only kept by it.
-fn pin(state: Option<&State>, holder: &str, versions: &BTreeSet<u64>) -> Result<Outcome, Refusal> {
+fn pin(
+    state: Option<&State>,
+    holder: &str,
+    versions: &BTreeSet<u64>,
+    mount: &MountSettings,
+) -> Result<Outcome, Refusal> {
     let Some(mut next) = state.cloned() else {
         return if versions.is_empty() { Ok((None, Vec::new())) } else { Err(Refusal::NoSuchPath) };
     };
@@ -352,7 +294,7 @@ fn pin(state: Option<&State>, holder: &str, versions: &BTreeSet<u64>) -> Result<
     } else {
         next.pins.insert(holder.into(), versions.clone());
     }
-    let effects = next.prune();
+    let effects = next.prune(mount);
     Ok((Some(next), effects))
 }
 

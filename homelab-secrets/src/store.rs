@@ -5,54 +5,43 @@
 //! committed in between it starts over. So a write has happened whole or not at all, in whatever process it is made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 
 use crate::Error;
-use crate::backend::{Backend, Head, Host};
-use crate::keys::{KeyTable, Keyring, Unlock};
-use crate::kv::{Command, SettingsChange, State, VersionInfo};
-use crate::seal::{Form, Place};
+use crate::backend::{Backend, Host};
+use crate::kv::{Command, Hits, SettingsChange, State, VersionInfo};
 
 mod changes;
 mod documents;
+mod mounts;
+mod open;
 mod path;
 mod pins;
 mod record;
 mod resolve;
+mod step;
 mod value;
 mod write;
 
 pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
+pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
 pub use resolve::Resolved;
 pub use value::{Secret, SecretData};
 
-use record::{MountId, MountRecord, PathRecord, VersionRecord};
-use write::Input;
+use open::Open;
+use record::PathRecord;
+use step::{Input, Step, Stepped};
+use write::Queue;
 
 /// The mount that every store has.
 pub const KV_MOUNT: &str = "kv";
 /// Largest value, as its written JSON.
 pub const MAX_VALUE: usize = 512 * 1024;
 const PAGE: usize = 256;
-
-/// A mount: a name over an id that stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// Name, the first part of its paths.
-    pub name: String,
-    id: MountId,
-}
-
-impl Mount {
-    /// Its UUID as text.
-    pub fn uuid(&self) -> String {
-        crate::hex::uuid(&self.id)
-    }
-}
 
 /// How to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,15 +72,14 @@ pub struct SecretStore(Arc<Inner>);
 struct Inner {
     backend: Arc<dyn Backend>,
     host: Arc<dyn Host>,
-    keys: Keyring,
-    mounts: Vec<Mount>,
-    /// Writers of this process take turns; it saves them starting over.
-    turn: tokio::sync::Mutex<()>,
+    /// `None` while the store is sealed.
+    open: RwLock<Option<Arc<Open>>>,
+    queue: Queue,
 }
 
 impl std::fmt::Debug for SecretStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretStore({} mounts)", self.0.mounts.len())
+        write!(f, "SecretStore({} mounts)", self.mounts().len())
     }
 }
 
@@ -101,47 +89,6 @@ struct Loaded {
 }
 
 impl SecretStore {
-    /// Opens what is in `backend`; an empty one gets new keys, a slot for `unlock`, and the mount `kv`.
-    pub async fn open_or_init(backend: Arc<dyn Backend>, unlock: Unlock, host: Arc<dyn Host>) -> Result<Self, Error> {
-        if backend.head().await? == Head(0) {
-            Self::init(&*backend, &unlock, &*host).await?;
-        }
-        let table = backend.get(record::KEY_TABLE).await?;
-        let table = table
-            .ok_or_else(|| Error::Invalid("the store has records but no key table: restore it from a backup".into()))?;
-        let table = KeyTable::from_json(&table)?;
-        // A passphrase takes argon2id tens of milliseconds and 64 MiB: not on a thread that serves others.
-        let keys = tokio::task::spawn_blocking(move || table.open(&unlock)).await;
-        let keys = keys.map_err(|_| Error::Bug("opening the keys was cut off".into()))??;
-        let mounts =
-            backend.get(record::MOUNTS).await?.ok_or_else(|| Error::Unsealed { what: "the table of mounts".into() })?;
-        let place = Place { mount: &record::SYSTEM, path: record::MOUNTS };
-        let (_, table): (_, record::MountTable) = record::open(&keys, Form::State, place, &mounts)?;
-        let mounts = table.mounts.into_iter().map(MountRecord::into_mount).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Inner { backend, host, keys, mounts, turn: tokio::sync::Mutex::new(()) })))
-    }
-
-    async fn init(backend: &dyn Backend, unlock: &Unlock, host: &dyn Host) -> Result<(), Error> {
-        let table = KeyTable::create(unlock, &|buffer| host.random(buffer))?;
-        let keys = table.open(unlock)?;
-        let (mut id, mut nonce) = ([0; 16], [0; 16]);
-        host.random(&mut id)?;
-        host.random(&mut nonce)?;
-        let mounts =
-            record::MountTable { mounts: vec![MountRecord { name: KV_MOUNT.into(), id: crate::hex::encode(&id) }] };
-        let place = Place { mount: &record::SYSTEM, path: record::MOUNTS };
-        let mut batch = crate::backend::Batch::default();
-        batch.put(record::KEY_TABLE, table.to_json()?);
-        batch.put(record::MOUNTS, record::seal(&keys, Form::State, (place, Head(0).next().0, nonce), mounts)?);
-        backend.commit(Head(0), batch).await?;
-        Ok(())
-    }
-
-    /// The mounts.
-    pub fn mounts(&self) -> &[Mount] {
-        &self.0.mounts
-    }
-
     /// The newest version, or `version`. Class `NotFound` if it is not there, deleted or destroyed.
     pub async fn get(&self, path: &SecretPath, version: Option<u64>) -> Result<Secret, Error> {
         let missing = |what: String| Error::NotFound(format!("{path}: {what}"));
@@ -158,7 +105,8 @@ impl SecretStore {
     pub async fn find(&self, path: &SecretPath, version: Option<u64>) -> Result<Option<Found>, Error> {
         // A version can be pruned between the two reads; then the state has moved on and says so.
         for _ in 0..3 {
-            let Some(loaded) = self.load(path).await? else { return Ok(None) };
+            let open = self.opened()?;
+            let Some(loaded) = self.load(&open, path).await? else { return Ok(None) };
             let state = &loaded.record.state;
             let version = version.filter(|v| *v != 0).unwrap_or(state.current);
             let Some(info) = state.versions.get(&version).cloned() else { return Ok(None) };
@@ -166,7 +114,9 @@ impl SecretStore {
             if !info.is_live(self.0.host.now()) {
                 return Ok(Some(Found { version, info, custom, secret: None }));
             }
-            if let Some(secret) = self.open_version(path, &loaded, version).await? {
+            let key = record::version_key(&open.mount(path.mount())?.id, path.inner(), version);
+            if let Some(sealed) = self.0.backend.get(&key).await? {
+                let secret = open.version(path, &loaded, version, &sealed)?;
                 return Ok(Some(Found { version, info, custom, secret: Some(secret) }));
             }
         }
@@ -175,12 +125,14 @@ impl SecretStore {
 
     /// Everything about a path but its values; `None` if there is no such path.
     pub async fn history(&self, path: &SecretPath) -> Result<Option<State>, Error> {
-        Ok(self.load(path).await?.map(|loaded| loaded.record.state))
+        let open = self.opened()?;
+        Ok(self.load(&open, path).await?.map(|loaded| loaded.record.state))
     }
 
     /// Names in a folder, sorted; those of folders end with a slash. Empty if there are none.
     pub async fn list(&self, folder: &Folder) -> Result<Vec<String>, Error> {
-        let Ok(mount) = self.mount(folder.mount()) else { return Ok(Vec::new()) };
+        let open = self.opened()?;
+        let Ok(mount) = open.mount(folder.mount()) else { return Ok(Vec::new()) };
         let prefix = record::state_key(&mount.id, folder.inner());
         let (mut names, mut after) = (Vec::<String>::new(), String::new());
         loop {
@@ -202,93 +154,75 @@ impl SecretStore {
 
     /// Writes a new version; gives its number and what is known of it.
     pub async fn put(&self, path: &SecretPath, data: SecretData, how: Put) -> Result<(u64, State), Error> {
-        let state = self.write(path, &Command::Put { cas: how.cas }, Input::Value(&data), &how.writer).await?;
-        written(state)
+        let Put { cas, writer } = how;
+        written(self.step_on(path, Command::Put { cas }, Input::Value(data), writer).await?)
     }
 
     /// Writes a new version made of the newest one and a JSON merge patch.
     pub async fn patch(&self, path: &SecretPath, patch: SecretData, how: Put) -> Result<(u64, State), Error> {
-        let state = self.write(path, &Command::Patch { cas: how.cas }, Input::Patch(&patch), &how.writer).await?;
-        written(state)
+        let Put { cas, writer } = how;
+        written(self.step_on(path, Command::Patch { cas }, Input::Patch(patch), writer).await?)
     }
 
-    /// Soft-deletes versions; none named: the newest.
-    pub async fn delete(&self, path: &SecretPath, versions: &[u64]) -> Result<(), Error> {
-        self.change(path, &Command::Delete(versions.into())).await
+    /// Soft-deletes versions; none named: the newest. Gives the pins that it hits.
+    pub async fn delete(&self, path: &SecretPath, versions: &[u64]) -> Result<Hits, Error> {
+        self.change(path, Command::Delete(versions.into())).await
     }
 
     /// Takes soft deletes back.
     pub async fn undelete(&self, path: &SecretPath, versions: &[u64]) -> Result<(), Error> {
-        self.change(path, &Command::Undelete(versions.into())).await
+        self.change(path, Command::Undelete(versions.into())).await.map(drop)
     }
 
-    /// Takes values away for ever; pinned ones only with `force`.
-    pub async fn destroy(&self, path: &SecretPath, versions: &[u64], force: bool) -> Result<(), Error> {
-        self.change(path, &Command::Destroy { versions: versions.into(), force }).await
+    /// Takes values away for ever, pinned or not. Gives the pins that it hits.
+    pub async fn destroy(&self, path: &SecretPath, versions: &[u64]) -> Result<Hits, Error> {
+        self.change(path, Command::Destroy(versions.into())).await
     }
 
-    /// Takes the whole path away for ever; with pinned versions only with `force`.
-    pub async fn remove(&self, path: &SecretPath, force: bool) -> Result<(), Error> {
-        self.change(path, &Command::Remove { force }).await
+    /// Takes the whole path away for ever, pinned or not. Gives the pins that it hits.
+    pub async fn remove(&self, path: &SecretPath) -> Result<Hits, Error> {
+        self.change(path, Command::Remove).await
     }
 
     /// Sets settings of a path; `merge`: it has to exist, and custom words are merged instead of replaced.
     pub async fn set(&self, path: &SecretPath, change: SettingsChange, merge: bool) -> Result<(), Error> {
-        self.change(path, &if merge { Command::PatchSettings(change) } else { Command::Set(change) }).await
+        let command = if merge { Command::PatchSettings(change) } else { Command::Set(change) };
+        self.change(path, command).await.map(drop)
     }
 
     /// Keyed digest (hex) of the value of a version: equal content at one path, equal digest; says nothing without the key.
     pub async fn digest(&self, path: &SecretPath, version: u64) -> Result<String, Error> {
         let secret = self.get(path, Some(version)).await?;
-        self.digest_of(path, &secret.data)
+        self.opened()?.digest(path, &secret.data)
     }
 
-    fn digest_of(&self, path: &SecretPath, data: &SecretData) -> Result<String, Error> {
-        let mount = self.mount(path.mount())?;
-        self.0.keys.digest(&[&mount.id, path.inner().as_bytes(), &data.canonical()])
+    async fn change(&self, path: &SecretPath, command: Command) -> Result<Hits, Error> {
+        Ok(self.step_on(path, command, Input::None, String::new()).await?.hits)
     }
 
-    async fn change(&self, path: &SecretPath, command: &Command) -> Result<(), Error> {
-        self.write(path, command, Input::None, "").await.map(drop)
-    }
-
-    fn mount(&self, name: &str) -> Result<&Mount, Error> {
-        let found = self.0.mounts.iter().find(|mount| mount.name == name);
-        found.ok_or_else(|| Error::NotFound(format!("there is no mount {name}: paths start with {KV_MOUNT}/")))
+    async fn step_on(
+        &self,
+        path: &SecretPath,
+        command: Command,
+        input: Input,
+        writer: String,
+    ) -> Result<Stepped, Error> {
+        self.write(Step { path: path.clone(), command, input, writer }).await
     }
 
     fn now(&self) -> Timestamp {
         self.0.host.now()
     }
 
-    async fn load(&self, path: &SecretPath) -> Result<Option<Loaded>, Error> {
-        let mount = self.mount(path.mount())?;
-        let Some(sealed) = self.0.backend.get(&record::state_key(&mount.id, path.inner())).await? else {
-            return Ok(None);
-        };
-        let place = Place { mount: &mount.id, path: path.inner() };
-        let (_, record) = record::open(&self.0.keys, Form::State, place, &sealed)?;
-        Ok(Some(Loaded { record }))
-    }
-
-    /// The value of a version that the state says is there; `None` if the backend has it no more.
-    async fn open_version(&self, path: &SecretPath, loaded: &Loaded, version: u64) -> Result<Option<Secret>, Error> {
-        let mount = self.mount(path.mount())?;
-        let key = record::version_key(&mount.id, path.inner(), version);
-        let Some(sealed) = self.0.backend.get(&key).await? else { return Ok(None) };
-        let place = Place { mount: &mount.id, path: path.inner() };
-        let (front, content): (_, VersionRecord) = record::open(&self.0.keys, Form::Version, place, &sealed)?;
-        let expected = loaded.record.nonces.get(&version);
-        if front.number != version || expected != Some(&record::NonceText::of(&front.nonce)) {
-            return Err(Error::Unsealed { what: format!("version {version} of {path}") });
-        }
-        let VersionRecord { created, writer, data } = content;
-        Ok(Some(Secret { version, created, writer, data }))
+    async fn load(&self, open: &Open, path: &SecretPath) -> Result<Option<Loaded>, Error> {
+        let key = record::state_key(&open.mount(path.mount())?.id, path.inner());
+        let sealed = self.0.backend.get(&key).await?;
+        sealed.map(|sealed| open.loaded(path, &sealed)).transpose()
     }
 }
 
-fn written(state: Option<State>) -> Result<(u64, State), Error> {
-    let state = state.ok_or_else(|| Error::Bug("a write left no state".into()))?;
+fn written(done: Stepped) -> Result<(u64, State), Error> {
+    let state = done.state.ok_or_else(|| Error::Bug("a write left no state".into()))?;
     Ok((state.current, state))
 }
 

@@ -82,7 +82,6 @@ pub(super) fn expect_merge_patch(headers: &HeaderMap) -> Result<(), Refused> {
 pub(super) struct Query {
     pub(super) version: Option<String>,
     pub(super) list: Option<String>,
-    pub(super) force: Option<String>,
 }
 
 impl Query {
@@ -93,10 +92,6 @@ impl Query {
 
     pub(super) fn wants_list(&self) -> bool {
         self.list.as_deref() == Some("true")
-    }
-
-    pub(super) fn force(&self) -> bool {
-        self.force.as_deref() == Some("true")
     }
 }
 

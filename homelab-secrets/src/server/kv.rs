@@ -29,8 +29,6 @@ struct Options {
 struct VersionsBody {
     #[serde(default)]
     versions: Vec<Value>,
-    #[serde(default)]
-    force: bool,
 }
 
 /// A version as it is read: Vault tells about deleted ones too, with status 404 and no value.
@@ -137,7 +135,7 @@ impl Asked<'_> {
 
     async fn destroy(&self, body: &VersionsBody) -> Answer {
         self.allow(Capability::Sudo)?;
-        self.state.0.store.destroy(&self.path, &versions(body)?, body.force).await?;
+        self.state.0.store.destroy(&self.path, &versions(body)?).await?;
         done()
     }
 

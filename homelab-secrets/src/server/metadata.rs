@@ -63,7 +63,7 @@ pub(super) async fn one(
         }
         "DELETE" => {
             state.allow(&caller, path.as_str(), Capability::Sudo)?;
-            state.0.store.remove(&path, query.force()).await?;
+            state.0.store.remove(&path).await?;
             done()
         }
         _ => Err(Refused::unsupported()),

@@ -42,9 +42,9 @@ pub(super) async fn ui_mounts(State(state): State<ServerState>, _: Caller) -> An
 /// `bao kv` asks here which version of KV a path has.
 pub(super) async fn ui_mount(State(state): State<ServerState>, _: Caller, Path(path): Path<String>) -> Answer {
     let name = path.split('/').next().unwrap_or_default();
-    let mount = state.0.store.mounts().iter().find(|mount| mount.name == name);
+    let mount = state.0.store.mounts().into_iter().find(|mount| mount.name == name);
     let mount = mount.ok_or_else(|| Refused::denied(Some(format!("there is no mount {name}"))))?;
-    let mut data = describe(mount);
+    let mut data = describe(&mount);
     data["path"] = format!("{name}/").into();
     state.answer(data)
 }
@@ -55,7 +55,7 @@ fn all(state: &ServerState) -> Value {
 
 fn describe(mount: &Mount) -> Value {
     json!({
-        "type": "kv", "options": { "version": "2" }, "description": "", "uuid": mount.uuid(),
+        "type": "kv", "options": { "version": "2" }, "description": mount.description, "uuid": mount.uuid(),
         "accessor": format!("kv_{}", &mount.uuid()[..8]), "local": false, "seal_wrap": false,
         "config": { "default_lease_ttl": 0, "max_lease_ttl": 0, "force_no_cache": false },
     })

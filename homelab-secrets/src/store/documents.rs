@@ -3,11 +3,13 @@
 //! A document has a kind (a word of the program's) and a name (anything that can be printed). Both stand open in the
 //! backend's key, so a name must not be secret itself: a token goes under its keyed hash ([`SecretStore::hash`]).
 
+use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::record::{self, DOCUMENTS};
+use super::write::{Draft, Job};
 use super::{PAGE, SecretStore};
 use crate::Error;
 use crate::seal::{Form, Place};
@@ -42,17 +44,14 @@ impl SecretStore {
     /// Writes the document, whatever was there.
     pub async fn put_document<T: Serialize + Sync>(&self, kind: &str, name: &str, content: &T) -> Result<(), Error> {
         let key = document_key(kind, name)?;
-        self.write_document(&key, None, Some(written(&key, content)?)).await.map(drop)
+        let next = Some(written(&key, content)?);
+        self.write(Write { key, expected: None, next }).await.map(drop)
     }
 
     /// Takes the document away; says whether there was one.
     pub async fn delete_document(&self, kind: &str, name: &str) -> Result<bool, Error> {
         let key = document_key(kind, name)?;
-        let there = self.0.backend.get(&key).await?.is_some();
-        if there {
-            self.write_document(&key, None, None).await?;
-        }
-        Ok(there)
+        Ok(self.write(Write { key, expected: None, next: None }).await? == Some(true))
     }
 
     /// Writes what `change` makes of the document (`None`: there is none; it is taken away), and starts over with the
@@ -67,7 +66,8 @@ impl SecretStore {
         for _ in 0..ATTEMPTS {
             let (sealed, content) = self.stored_document::<T>(&key).await?.unzip();
             let next = change(content)?.map(|next| written(&key, &next)).transpose()?;
-            if (sealed.is_none() && next.is_none()) || self.write_document(&key, Some(sealed), next).await? {
+            let write = Write { key: key.clone(), expected: Some(sealed), next };
+            if self.write(write).await?.is_some() {
                 return Ok(());
             }
         }
@@ -78,12 +78,12 @@ impl SecretStore {
     /// lives, whichever keys are rotated; nobody can make it without the store.
     pub fn hash(&self, purpose: &str, parts: &[&[u8]]) -> Result<String, Error> {
         let all: Vec<&[u8]> = [&b"homelab.hash/1"[..], purpose.as_bytes()].iter().chain(parts).copied().collect();
-        self.0.keys.digest(&all)
+        self.opened()?.keys.digest(&all)
     }
 
     /// A key of the store's for `purpose` alone, the same as long as the store lives. Whoever takes it answers for it.
     pub fn derived_key(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
-        self.0.keys.derived(purpose)
+        self.opened()?.keys.derived(purpose)
     }
 
     async fn stored_document<T: DeserializeOwned>(&self, key: &str) -> Result<Option<(Vec<u8>, T)>, Error> {
@@ -93,38 +93,40 @@ impl SecretStore {
     }
 
     fn open_document<T: DeserializeOwned>(&self, key: &str, sealed: &[u8]) -> Result<T, Error> {
-        let place = Place { mount: &record::SYSTEM, path: key };
-        Ok(record::open(&self.0.keys, Form::State, place, sealed)?.1)
+        self.opened()?.state(Place { mount: &record::SYSTEM, path: key }, sealed)
     }
+}
 
-    /// Puts or deletes, if what is stored still is `expected`; says whether it was.
-    async fn write_document(
-        &self,
-        key: &str,
-        expected: Option<Option<Vec<u8>>>,
-        next: Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<bool, Error> {
-        let _turn = self.0.turn.lock().await;
-        for _ in 0..ATTEMPTS {
-            let mut draft = self.draft().await?;
-            if let Some(expected) = &expected
-                && self.0.backend.get(key).await? != *expected
-            {
-                return Ok(false);
-            }
-            match &next {
-                Some(text) => {
-                    let place = Place { mount: &record::SYSTEM, path: key };
-                    let sealed = self.seal_written(draft.head, place, text)?;
-                    draft.batch.put(key, sealed);
-                }
-                None => draft.batch.delete(key),
-            }
-            if self.commit(draft).await? {
-                return Ok(true);
-            }
+/// Puts (or deletes, with no `next`) a document, if what is stored is `expected`.
+struct Write {
+    key: String,
+    /// `None`: whatever is there.
+    expected: Option<Option<Vec<u8>>>,
+    next: Option<Zeroizing<Vec<u8>>>,
+}
+
+#[async_trait]
+impl Job for Write {
+    /// Whether there was one; `None`: it was not as expected, and nothing was done.
+    type Output = Option<bool>;
+
+    async fn draft(&mut self, store: &SecretStore, draft: &mut Draft) -> Result<Option<bool>, Error> {
+        let Self { key, expected, next } = self;
+        let before = draft.get(&*store.0.backend, key).await?;
+        if expected.as_ref().is_some_and(|expected| *expected != before) {
+            return Ok(None);
         }
-        Err(Error::Conflict(format!("{key}: other writers were faster {ATTEMPTS} times: try again")))
+        match next {
+            Some(text) => {
+                let place = Place { mount: &record::SYSTEM, path: key };
+                let front = (place, draft.head.next().0, store.nonce()?);
+                let sealed = record::seal_text(&draft.open.keys, Form::State, front, text)?;
+                draft.put(&*key, sealed);
+            }
+            None if before.is_some() => draft.delete(&*key),
+            None => {}
+        }
+        Ok(Some(before.is_some()))
     }
 }
 

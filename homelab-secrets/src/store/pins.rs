@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
+
 use super::record::{self, HolderRecord};
-use super::write::{Draft, Input, Step};
+use super::step::{Input, Step};
+use super::write::{Draft, Job};
 use super::{SecretPath, SecretStore};
 use crate::Error;
 use crate::kv::Command;
-use crate::seal::{Form, Place};
+use crate::seal::Place;
 
-const ATTEMPTS: usize = 16;
 const MAX_HOLDER: usize = 512;
 
 impl SecretStore {
@@ -25,54 +27,58 @@ impl SecretStore {
         let mut wanted = HolderRecord { pins: versions.to_vec() };
         wanted.pins.sort_unstable();
         wanted.pins.dedup();
-        let _turn = self.0.turn.lock().await;
-        for _ in 0..ATTEMPTS {
-            let mut draft = self.draft().await?;
-            if self.held(holder).await? == wanted {
-                return Ok(());
-            }
-            self.draft_pins(&mut draft, holder, &wanted).await?;
-            if self.commit(draft).await? {
-                return Ok(());
-            }
-        }
-        Err(Error::Conflict(format!("pins of {holder}: other writers were faster {ATTEMPTS} times: try again")))
+        self.write(Pin { holder: holder.into(), wanted }).await
     }
 
     /// Lets go of everything that `holder` keeps.
     pub async fn unpin(&self, holder: &str) -> Result<(), Error> {
         self.pin(holder, &[]).await
     }
+}
 
-    async fn draft_pins(&self, draft: &mut Draft, holder: &str, wanted: &HolderRecord) -> Result<(), Error> {
+struct Pin {
+    holder: String,
+    wanted: HolderRecord,
+}
+
+#[async_trait]
+impl Job for Pin {
+    type Output = ();
+
+    async fn draft(&mut self, store: &SecretStore, draft: &mut Draft) -> Result<(), Error> {
+        let Self { holder, wanted } = self;
+        let key = record::holder_key(holder);
+        let place = Place { mount: &record::SYSTEM, path: &key };
+        let held = match draft.get(&*store.0.backend, &key).await? {
+            Some(sealed) => draft.open.state(place, &sealed)?,
+            None => HolderRecord::default(),
+        };
+        if held == *wanted {
+            return Ok(());
+        }
         // Paths that are let go have an empty set.
-        let mut paths: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-        for (path, _) in self.held(holder).await?.pins {
+        let mut paths: BTreeMap<&String, BTreeSet<u64>> = BTreeMap::new();
+        for (path, _) in &held.pins {
             paths.entry(path).or_default();
         }
         for (path, version) in &wanted.pins {
-            paths.entry(path.clone()).or_default().insert(*version);
+            paths.entry(path).or_default().insert(*version);
         }
         for (path, versions) in paths {
-            let path = SecretPath::parse(&path)?;
-            let command = Command::Pin { holder: holder.into(), versions };
-            self.step(draft, &Step { path: &path, command: &command, input: Input::None, writer: "" }).await?;
+            let path = SecretPath::parse(path)?;
+            if versions.is_empty() && draft.open.mount(path.mount()).is_err() {
+                // Its mount was removed, and the pins with it.
+                continue;
+            }
+            let command = Command::Pin { holder: holder.clone(), versions };
+            store.step(draft, &Step { path, command, input: Input::None, writer: String::new() }).await?;
         }
-        let key = record::holder_key(holder);
         if wanted.pins.is_empty() {
-            draft.batch.delete(key);
+            draft.delete(key);
         } else {
-            let place = Place { mount: &record::SYSTEM, path: &key };
-            let sealed = self.seal_state(draft.head, place, wanted)?;
-            draft.batch.put(key, sealed);
+            let sealed = store.seal_state(draft, place, &*wanted)?;
+            draft.put(key, sealed);
         }
         Ok(())
-    }
-
-    async fn held(&self, holder: &str) -> Result<HolderRecord, Error> {
-        let key = record::holder_key(holder);
-        let Some(sealed) = self.0.backend.get(&key).await? else { return Ok(HolderRecord::default()) };
-        let place = Place { mount: &record::SYSTEM, path: &key };
-        Ok(record::open(&self.0.keys, Form::State, place, &sealed)?.1)
     }
 }

@@ -10,7 +10,7 @@ use super::Mount;
 use super::value::SecretData;
 use crate::Error;
 use crate::keys::Keyring;
-use crate::kv::State;
+use crate::kv::{MountSettings, State};
 use crate::seal::{Form, Front, Nonce, Place, front, open_record, seal_record};
 
 /// Version of the sealed content that this program writes.
@@ -32,9 +32,20 @@ pub(super) fn state_key(mount: &MountId, path: &str) -> String {
     format!("s/{}/{path}", crate::hex::encode(mount))
 }
 
+/// Mount and path of which `key` is the state, if it is one.
+pub(super) fn state_of(key: &str) -> Option<(MountId, &str)> {
+    let (mount, path) = key.strip_prefix("s/")?.split_once('/')?;
+    Some((crate::hex::decode(mount)?.try_into().ok()?, path))
+}
+
 /// Key of one version of a path. The version always is the last part, so no two are the same.
 pub(super) fn version_key(mount: &MountId, path: &str, version: u64) -> String {
     format!("v/{}/{path}/{version:016x}", crate::hex::encode(mount))
+}
+
+/// Prefix of the keys of all versions of a mount.
+pub(super) fn versions_of(mount: &MountId) -> String {
+    format!("v/{}/", crate::hex::encode(mount))
 }
 
 /// Key of what a holder pins.
@@ -73,13 +84,31 @@ pub(super) struct VersionRecord {
 pub(super) struct MountRecord {
     pub(super) name: String,
     pub(super) id: String,
+    #[serde(default)]
+    pub(super) description: String,
+    #[serde(default)]
+    pub(super) settings: MountSettings,
+    /// Its records are being taken away; it is not there for anybody any more.
+    #[serde(default)]
+    pub(super) going: bool,
 }
 
 impl MountRecord {
+    pub(super) fn of(mount: &Mount) -> Self {
+        Self {
+            name: mount.name.clone(),
+            id: crate::hex::encode(&mount.id),
+            description: mount.description.clone(),
+            settings: mount.settings,
+            going: mount.going,
+        }
+    }
+
     pub(super) fn into_mount(self) -> Result<Mount, Error> {
-        let id = crate::hex::decode(&self.id).and_then(|id| id.try_into().ok());
-        let id = id.ok_or_else(|| Error::Unsealed { what: format!("the mount {}", self.name) })?;
-        Ok(Mount { name: self.name, id })
+        let Self { name, id, description, settings, going } = self;
+        let id = crate::hex::decode(&id).and_then(|id| id.try_into().ok());
+        let id = id.ok_or_else(|| Error::Unsealed { what: format!("the mount {name}") })?;
+        Ok(Mount { name, description, settings, id, going })
     }
 }
 

@@ -46,7 +46,7 @@ impl SecretStore {
         };
         let found = self.find(&path, Some(version)).await?.and_then(|found| found.secret);
         let secret = found.ok_or_else(|| missing(format!("version {version} does not exist, or is deleted")))?;
-        let digest = self.digest_of(&path, &secret.data)?;
+        let digest = self.opened()?.digest(&path, &secret.data)?;
         Ok(Resolved { path: path.to_string(), version, digest, keys: secret.data.keys() })
     }
 
@@ -68,7 +68,8 @@ impl SecretStore {
             for (path, version) in &paths {
                 let concerns = match &changed {
                     Changed::Path(changed) => changed == path.as_str(),
-                    Changed::Unknown => true,
+                    Changed::Document { .. } => false,
+                    Changed::Mounts | Changed::Unknown => true,
                 };
                 if concerns && self.newest_live(path).await? > Some(*version) {
                     return Ok(());

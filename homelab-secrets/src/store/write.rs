@@ -1,171 +1,240 @@
 //! Writing: read, apply the rules, seal, commit; start over if somebody was faster.
+//!
+//! Writes of one process form groups: those that come while a commit is made durable wait and are then committed
+//! together, each on top of the one before it. Each is refused or answered for itself, and only once the commit that
+//! holds it is durable. A group is worked on in a task of its own, so nobody who goes away cuts off another one's write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::record::{self, NonceText, PathRecord, VersionRecord};
-use super::{Loaded, MAX_VALUE, SecretData, SecretPath, SecretStore};
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::{Open, SecretStore};
 use crate::Error;
-use crate::backend::{BackendError, Batch, Head};
-use crate::kv::{self, Command, Effect, Refusal, State};
+use crate::backend::{Backend, BackendError, Batch, Head};
 use crate::seal::{Form, Nonce, Place};
 
-/// How often a write starts over before it gives up.
+/// How often a group starts over before it gives up.
 const ATTEMPTS: usize = 16;
+/// Writes in one commit at most.
+const GROUP: usize = 64;
 
-/// The value that comes with a command.
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
-    None,
-    Value(&'a SecretData),
-    Patch(&'a SecretData),
+/// A write.
+#[async_trait]
+pub(super) trait Job: Send + 'static {
+    /// What its caller gets.
+    type Output: Send;
+
+    /// Adds what it wants to the draft. Is called again, on a newer draft, when another process committed in between.
+    /// What an `Err` leaves in the draft is dropped.
+    async fn draft(&mut self, store: &SecretStore, draft: &mut Draft) -> Result<Self::Output, Error>;
 }
 
-/// One command on one path.
-pub(super) struct Step<'a> {
-    pub(super) path: &'a SecretPath,
-    pub(super) command: &'a Command,
-    pub(super) input: Input<'a>,
-    pub(super) writer: &'a str,
-}
-
-/// What will be committed.
+/// What will be committed, on the head, keys and mounts as they were found.
 pub(super) struct Draft {
     pub(super) head: Head,
-    pub(super) batch: Batch,
+    pub(super) open: Open,
+    accepted: Writes,
+    /// Of the job that is at work.
+    pending: Writes,
+}
+
+type Writes = BTreeMap<String, Option<Vec<u8>>>;
+
+impl Draft {
+    /// The record at `key` as the writes before this one leave it.
+    pub(super) async fn get(&self, backend: &dyn Backend, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.pending.get(key).or_else(|| self.accepted.get(key)) {
+            Some(written) => Ok(written.clone()),
+            None => Ok(backend.get(key).await?),
+        }
+    }
+
+    pub(super) fn put(&mut self, key: impl Into<String>, record: Vec<u8>) {
+        self.pending.insert(key.into(), Some(record));
+    }
+
+    pub(super) fn delete(&mut self, key: impl Into<String>) {
+        self.pending.insert(key.into(), None);
+    }
+}
+
+/// A job with the way to its caller.
+#[async_trait]
+trait Waiting: Send {
+    /// Whether there is something to commit; an error is kept for the caller.
+    async fn draft(&mut self, store: &SecretStore, draft: &mut Draft);
+    /// Tells the caller. `committed` is why there was no commit, if there was none.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Entry<J: Job> {
+    job: J,
+    result: Option<Result<J::Output, Error>>,
+    caller: oneshot::Sender<Result<J::Output, Error>>,
+}
+
+#[async_trait]
+impl<J: Job> Waiting for Entry<J> {
+    async fn draft(&mut self, store: &SecretStore, draft: &mut Draft) {
+        let open = draft.open.clone();
+        let result = self.job.draft(store, draft).await;
+        let mut pending = std::mem::take(&mut draft.pending);
+        if result.is_ok() {
+            draft.accepted.append(&mut pending);
+        } else {
+            draft.open = open;
+        }
+        self.result = Some(result);
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let result = match (self.result, committed) {
+            // Refused by a rule: that does not hang on the commit.
+            (Some(Err(refused)), _) => Err(refused),
+            (_, Err(failed)) => Err(failed),
+            (Some(Ok(output)), Ok(())) => Ok(output),
+            (None, Ok(())) => Err(Error::Bug("a write was committed that nobody drafted".into())),
+        };
+        // A caller who went away is fine.
+        let _ = self.caller.send(result);
+    }
+}
+
+/// Writes that wait.
+#[derive(Default)]
+pub(super) struct Queue(Mutex<Line>);
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Box<dyn Waiting>>,
+    at_work: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one; `true`: nobody is at work on the queue, so the caller has to see to it.
+    fn add(&self, one: Box<dyn Waiting>) -> bool {
+        let mut line = self.lock();
+        line.waiting.push_back(one);
+        !std::mem::replace(&mut line.at_work, true)
+    }
+
+    fn group(&self) -> Vec<Box<dyn Waiting>> {
+        let mut line = self.lock();
+        let size = line.waiting.len().min(GROUP);
+        line.waiting.drain(..size).collect()
+    }
+
+    /// Whether nothing waits any more; then nobody is at work from now on.
+    fn done(&self) -> bool {
+        let mut line = self.lock();
+        line.at_work = !line.waiting.is_empty();
+        !line.at_work
+    }
+}
+
+/// Lets the next writer begin anew if the work ends in any other way than by an empty queue.
+struct AtWork(Option<SecretStore>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if let Some(store) = &self.0 {
+            let mut line = store.0.queue.lock();
+            line.at_work = false;
+            // Their callers learn it by that.
+            line.waiting.clear();
+        }
+    }
+}
+
+async fn work(store: SecretStore) {
+    let mut at_work = AtWork(Some(store));
+    while let Some(store) = &at_work.0 {
+        let (group, committed) = store.commit_group(store.0.queue.group()).await;
+        // Let go of the store before the last answer: whoever gets it may close the store and open its file again.
+        if store.0.queue.done() {
+            at_work.0 = None;
+        }
+        for one in group {
+            one.answer(committed.clone());
+        }
+    }
 }
 
 impl SecretStore {
-    pub(super) async fn write(
-        &self,
-        path: &SecretPath,
-        command: &Command,
-        input: Input<'_>,
-        writer: &str,
-    ) -> Result<Option<State>, Error> {
-        let _turn = self.0.turn.lock().await;
+    /// Makes one write and waits until it is durable. When the caller goes away it happens as a whole or not at all.
+    pub(super) async fn write<J: Job>(&self, job: J) -> Result<J::Output, Error> {
+        let (caller, answer) = oneshot::channel();
+        if self.0.queue.add(Box::new(Entry { job, result: None, caller })) {
+            tokio::spawn(work(self.clone()));
+        }
+        answer.await.map_err(|_| Error::Bug("a write was cut off: see whether it has happened".into()))?
+    }
+
+    async fn commit_group(&self, mut group: Vec<Box<dyn Waiting>>) -> (Vec<Box<dyn Waiting>>, Result<(), Error>) {
         for _ in 0..ATTEMPTS {
-            let mut draft = self.draft().await?;
-            let state = self.step(&mut draft, &Step { path, command, input, writer }).await?;
-            if self.commit(draft).await? {
-                return Ok(state);
+            match self.try_group(&mut group).await {
+                Ok(true) => return (group, Ok(())),
+                Ok(false) => {}
+                Err(error) => return (group, Err(error)),
             }
         }
-        Err(Error::Conflict(format!("{path}: other writers were faster {ATTEMPTS} times: try again")))
+        let error = Error::Conflict(format!("other writers were faster {ATTEMPTS} times: try again"));
+        (group, Err(error))
     }
 
-    /// A draft on the head as it is now. It has to be taken before anything is read that the write rests on.
-    pub(super) async fn draft(&self) -> Result<Draft, Error> {
-        Ok(Draft { head: self.0.backend.head().await?, batch: Batch::default() })
-    }
-
-    /// Whether the draft was committed; `false`: start over.
-    pub(super) async fn commit(&self, draft: Draft) -> Result<bool, Error> {
-        if draft.batch.writes.is_empty() {
+    /// `false`: another process committed in between.
+    async fn try_group(&self, group: &mut [Box<dyn Waiting>]) -> Result<bool, Error> {
+        // Before anything that the writes rest on is read.
+        let head = self.0.backend.head().await?;
+        let open = self.open_at(head).await?;
+        let mut draft = Draft { head, open, accepted: Writes::new(), pending: Writes::new() };
+        for one in group {
+            one.draft(self, &mut draft).await;
+        }
+        let Draft { mut open, accepted, .. } = draft;
+        if accepted.is_empty() {
             return Ok(true);
         }
-        match self.0.backend.commit(draft.head, draft.batch).await {
-            Ok(_) => Ok(true),
+        let batch = Batch { writes: accepted.into_iter().collect() };
+        match self.0.backend.commit(head, batch).await {
+            Ok(made) => {
+                open.seen = made;
+                self.publish(open);
+                Ok(true)
+            }
             Err(BackendError::Moved { .. }) => Ok(false),
             Err(other) => Err(other.into()),
         }
     }
 
-    /// Applies one command and adds what comes of it to the draft.
-    pub(super) async fn step(&self, draft: &mut Draft, step: &Step<'_>) -> Result<Option<State>, Error> {
-        let path = step.path;
-        let mount = self.mount(path.mount())?;
-        let before = self.load(path).await?;
-        let state = before.as_ref().map(|loaded| &loaded.record.state);
-        let now = self.now();
-        let (next, effects) = kv::apply(state, step.command, now).map_err(|refusal| refused(path, refusal))?;
-        if next.as_ref() == state && effects.is_empty() {
-            return Ok(next);
-        }
-        let merged = self.merged(path, before.as_ref(), step.input).await?;
-        let mut nonces = before.map_or_else(BTreeMap::new, |loaded| loaded.record.nonces);
-        let place = Place { mount: &mount.id, path: path.inner() };
-        for effect in effects {
-            match effect {
-                Effect::Write(version) => {
-                    let data = merged.clone().ok_or_else(|| Error::Bug(format!("{path}: a write without a value")))?;
-                    let nonce = self.nonce()?;
-                    let content = VersionRecord { created: now, writer: step.writer.into(), data };
-                    let sealed = record::seal(&self.0.keys, Form::Version, (place, version, nonce), content)?;
-                    draft.batch.put(record::version_key(&mount.id, path.inner(), version), sealed);
-                    nonces.insert(version, NonceText::of(&nonce));
-                }
-                Effect::Erase(version) => {
-                    draft.batch.delete(record::version_key(&mount.id, path.inner(), version));
-                    nonces.remove(&version);
-                }
-            }
-        }
-        let key = record::state_key(&mount.id, path.inner());
-        match &next {
-            Some(state) => {
-                let content = PathRecord { state: state.clone(), nonces };
-                draft.batch.put(key, self.seal_state(draft.head, place, content)?);
-            }
-            None => draft.batch.delete(key),
-        }
-        Ok(next)
-    }
-
     /// Seals a state. Its generation is the head that the commit makes, so it grows even when a path is made anew.
     pub(super) fn seal_state<T: serde::Serialize>(
         &self,
-        on: Head,
+        draft: &Draft,
         place: Place<'_>,
         content: T,
     ) -> Result<Vec<u8>, Error> {
-        record::seal(&self.0.keys, Form::State, (place, on.next().0, self.nonce()?), content)
+        let front = (place, draft.head.next().0, self.nonce()?);
+        super::record::seal(&draft.open.keys, Form::State, front, content)
     }
 
-    /// Seals a text that [`record::written`] made, as [`Self::seal_state`] seals a value.
-    pub(super) fn seal_written(&self, on: Head, place: Place<'_>, text: &[u8]) -> Result<Vec<u8>, Error> {
-        record::seal_text(&self.0.keys, Form::State, (place, on.next().0, self.nonce()?), text)
-    }
-
-    async fn merged(
-        &self,
-        path: &SecretPath,
-        before: Option<&Loaded>,
-        input: Input<'_>,
-    ) -> Result<Option<SecretData>, Error> {
-        let data = match (input, before) {
-            (Input::None, _) => return Ok(None),
-            (Input::Value(data), _) => data.clone(),
-            (Input::Patch(patch), Some(loaded)) => {
-                let newest = self.open_version(path, loaded, loaded.record.state.current).await?;
-                let mut data = newest.ok_or_else(|| Error::Unsealed { what: format!("the value of {path}") })?.data;
-                data.merge(patch);
-                data
-            }
-            (Input::Patch(_), None) => return Err(refused(path, Refusal::NoSuchPath)),
-        };
-        let size = data.canonical().len();
-        if size > MAX_VALUE {
-            return Err(Error::Invalid(format!("{path}: a value may have {MAX_VALUE} bytes, this one has {size}")));
-        }
-        Ok(Some(data))
-    }
-
-    fn nonce(&self) -> Result<Nonce, Error> {
+    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
         let mut nonce = Nonce::default();
         self.0.host.random(&mut nonce)?;
         Ok(nonce)
     }
-}
 
-fn refused(path: &SecretPath, refusal: Refusal) -> Error {
-    match refusal {
-        // Vault's own words, without a path: clients compare them.
-        Refusal::CasMismatch => Error::Conflict(refusal.to_string()),
-        Refusal::CasRequired => Error::Invalid(refusal.to_string()),
-        Refusal::NoSuchPath | Refusal::NotLive(_) | Refusal::NoSuchVersion(_) => {
-            Error::NotFound(format!("{path}: {refusal}"))
+    fn publish(&self, open: Open) {
+        let mut slot = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        // A store that was sealed in between stays sealed.
+        if slot.is_some() {
+            *slot = Some(Arc::new(open));
         }
-        Refusal::Pinned { .. } => Error::Conflict(format!("{path}: {refusal}")),
-        Refusal::Setting(_) => Error::Invalid(format!("{path}: {refusal}")),
     }
 }
