@@ -4,6 +4,8 @@
 //! asked here. Rules come from two kinds: a `SecretPolicy` gives ServiceAccounts of its own namespace rights below
 //! `MOUNT/<namespace>/`, a `ClusterSecretPolicy` gives anybody rights anywhere. [`PolicySet`] holds them all and decides.
 //!
+//! Beside them there are policies in Vault's language, by *API path* ([`acl`]), which tokens name. [`Combined`] asks both.
+//!
 //! ```
 //! use homelab_core::meta::Account;
 //! use homelab_secrets::policy::{Capability, Identity, Policy, PolicySet};
@@ -19,12 +21,20 @@ use homelab_core::meta::{Account, ObjectRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod acl;
+mod admit;
+pub mod hcl;
+pub mod kv_paths;
 mod pattern;
+mod question;
 mod set;
 mod shared;
 mod verdict;
 
+pub use acl::{AclSet, SharedAcl};
+pub use admit::{Access, Combined, Holder, Ruling, capabilities};
 pub use pattern::{Pattern, PatternError};
+pub use question::{Explanation, PathForm, explain};
 pub use set::{PolicySet, Problem};
 pub use shared::SharedPolicies;
 pub use verdict::{Denial, Verdict, Why};
@@ -37,6 +47,12 @@ pub trait Policy: Send + Sync {
     /// Whether `who` may do `capability` at `path` (`MOUNT/PATH`, as in `kv/web/db`; a listing has its folder, with or
     /// without the slash at its end).
     fn decide(&self, who: &Identity, path: &str, capability: Capability) -> Decision;
+
+    /// Whether the holder of a token may make an API request. Where only secrets are known: what [`decide`](Self::decide)
+    /// says to the secret behind it.
+    fn admit(&self, holder: Holder<'_>, access: &Access<'_>) -> Ruling {
+        admit::by_secret(|path, capability| self.decide(holder.identity, path, capability), access)
+    }
 }
 
 /// The answer.
@@ -78,6 +94,12 @@ pub enum Capability {
     Sudo,
 }
 
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Create, Self::Read, Self::Update, Self::Patch, Self::Delete, Self::List, Self::Sudo];
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -108,6 +130,16 @@ pub enum Identity {
         name: String,
         /// Groups.
         groups: Vec<String>,
+    },
+    /// A program that logged in with the role of this name (AppRole).
+    AppRole {
+        /// Name of the role.
+        role: String,
+    },
+    /// The holder of a token that has only the policies it names.
+    Token {
+        /// What its maker called it.
+        name: String,
     },
     /// The holder of the root token.
     Root,
@@ -140,6 +172,8 @@ impl fmt::Display for Identity {
         match self {
             Self::ServiceAccount { account, .. } => write!(f, "serviceaccount {account}"),
             Self::User { name, .. } => write!(f, "user {name}"),
+            Self::AppRole { role } => write!(f, "approle {role}"),
+            Self::Token { name } => write!(f, "token {name}"),
             Self::Root => f.write_str("root"),
         }
     }

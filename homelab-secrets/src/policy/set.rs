@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::pattern::{Pattern, unclean};
 use super::verdict::{Denial, Verdict, Why};
-use super::{Capability, Decision, Identity, Policy, RuleRef, account_of};
+use super::{Access, Capability, Decision, Holder, Identity, Policy, RuleRef, Ruling, account_of, admit};
 use crate::api::v1alpha1::{ClusterSecretPolicy, SecretPolicy, Subject};
 
 /// All valid rules, found by who they are for. The default one holds none and denies everything.
@@ -182,7 +182,8 @@ impl PolicySet {
                 groups.iter().for_each(|name| group(name));
                 found.extend(self.by_user.get(name).map(Vec::as_slice));
             }
-            Identity::Root => {}
+            // Their rights are those of the policies that their tokens name.
+            Identity::AppRole { .. } | Identity::Token { .. } | Identity::Root => {}
         }
         found.into_iter().flatten().filter_map(|at| self.grants.get(*at))
     }
@@ -202,6 +203,17 @@ impl PolicySet {
 impl Policy for PolicySet {
     fn decide(&self, who: &Identity, path: &str, capability: Capability) -> Decision {
         self.judge(who, path, capability).into()
+    }
+
+    fn admit(&self, holder: Holder<'_>, access: &Access<'_>) -> Ruling {
+        let Some((path, capability)) = access.secret else {
+            return admit::by_secret(|_, _| Decision::Allow, access);
+        };
+        match self.judge(holder.identity, path, capability) {
+            Verdict::Root => Ruling::Allow("the root token".into()),
+            Verdict::Allow(rule) => Ruling::Allow(rule.to_string()),
+            Verdict::Deny(denial) => Ruling::Silent(denial.reason()),
+        }
     }
 }
 

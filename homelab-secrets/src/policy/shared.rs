@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Capability, Decision, Identity, Policy, PolicySet};
+use super::{Access, Capability, Decision, Holder, Identity, Policy, PolicySet, Ruling};
 
 /// The policies in force; clones share them. Before the first [`replace`](Self::replace) everything is denied as passing.
 #[derive(Clone, Debug)]
@@ -34,5 +34,9 @@ impl SharedPolicies {
 impl Policy for SharedPolicies {
     fn decide(&self, who: &Identity, path: &str, capability: Capability) -> Decision {
         self.current().decide(who, path, capability)
+    }
+
+    fn admit(&self, holder: Holder<'_>, access: &Access<'_>) -> Ruling {
+        self.current().admit(holder, access)
     }
 }

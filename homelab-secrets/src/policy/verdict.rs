@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use homelab_core::meta::{Account, ObjectRef};
 
+use super::kv_paths::api_path;
 use super::{Capability, Decision, Identity, RuleRef};
 
 /// Yes or no, with the reason.
@@ -113,7 +114,12 @@ impl Denial {
             }
             Identity::ServiceAccount { account, .. } => format!("serviceAccount: {account}"),
             Identity::User { name, .. } => format!("user: {name:?}"),
-            Identity::Root => "user: root".into(),
+            Identity::AppRole { .. } | Identity::Token { .. } | Identity::Root => {
+                let (api, needs) = api_path(&self.path, *capability);
+                return format!(
+                    "add to a policy that its token names: path {api:?} {{ capabilities = [\"{needs}\"] }}"
+                );
+            }
         };
         format!("add to a ClusterSecretPolicy: {{subjects: [{{{subject}}}], {rights}}}")
     }

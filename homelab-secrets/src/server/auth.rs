@@ -104,6 +104,7 @@ fn meta(session: &Session) -> Value {
             "pod_uid": pod_uid.as_deref().unwrap_or_default(),
         }),
         Identity::User { name, .. } => json!({ "username": name }),
-        Identity::Root => Value::Null,
+        Identity::AppRole { role } => json!({ "role_name": role }),
+        Identity::Token { .. } | Identity::Root => Value::Null,
     }
 }

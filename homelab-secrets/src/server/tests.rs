@@ -27,7 +27,7 @@ impl Policy for Rights {
                     && path.starts_with(&format!("kv/{namespace}/"))
                     && capabilities.contains(&capability)
             }),
-            Identity::User { .. } => false,
+            Identity::User { .. } | Identity::AppRole { .. } | Identity::Token { .. } => false,
         };
         if allowed { Decision::Allow } else { Decision::Deny { why: format!("nobody lets {who} {capability} {path}") } }
     }
