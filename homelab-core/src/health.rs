@@ -2,7 +2,7 @@
 //!
 //! Ours differs from kstatus in this: a running Job is in progress, a failed Pod has failed, a Pod that can not start
 //! (image, configuration, crash loop) has failed and says why, `ReplicaFailure` is a failure, and a kind known to set
-//! `Ready` is in progress until it has.
+//! `Ready` is in progress until it has. An App is as its active revision is, also while the next one rolls out.
 
 use serde_json::Value;
 
@@ -52,11 +52,11 @@ pub fn health(object: &Value) -> Health {
     if object.pointer("/metadata/deletionTimestamp").is_some() {
         return Health::Terminating;
     }
-    generic(object).unwrap_or_else(|| by_kind(object))
+    unseen(object).or_else(|| generic(object)).unwrap_or_else(|| by_kind(object))
 }
 
-/// What holds for every kind: an unseen generation, then `Reconciling` and `Stalled`.
-fn generic(object: &Value) -> Option<Health> {
+/// What holds for every kind: an unseen generation comes first.
+fn unseen(object: &Value) -> Option<Health> {
     let generation = object.pointer("/metadata/generation").and_then(Value::as_i64);
     let observed = object.pointer("/status/observedGeneration").and_then(Value::as_i64);
     if let (Some(generation), Some(observed)) = (generation, observed)
@@ -64,16 +64,21 @@ fn generic(object: &Value) -> Option<Health> {
     {
         return Some(Health::InProgress(format!("generation {generation} is not seen by its controller yet")));
     }
-    if let Some(condition) = condition(object, "Reconciling").filter(|c| c.is("True")) {
+    None
+}
+
+/// Then `Reconciling` and `Stalled`. An App reconciles while its next revision rolls out, and that says nothing about the
+/// one that serves.
+fn generic(object: &Value) -> Option<Health> {
+    let rolls_out = type_of(object) == (meta::GROUP, "App");
+    if let Some(condition) = condition(object, "Reconciling").filter(|c| c.is("True") && !rolls_out) {
         return Some(Health::InProgress(condition.text("is reconciling")));
     }
     condition(object, "Stalled").filter(|c| c.is("True")).map(|c| Health::Failed(c.text("is stalled")))
 }
 
 fn by_kind(object: &Value) -> Health {
-    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    match (group, object.get("kind").and_then(Value::as_str).unwrap_or_default()) {
+    match type_of(object) {
         ("apps", "Deployment") => workload::deployment(object),
         ("apps", "StatefulSet") => workload::stateful_set(object),
         ("apps", "DaemonSet") => workload::daemon_set(object),
@@ -88,6 +93,12 @@ fn by_kind(object: &Value) -> Health {
         (meta::GROUP, _) => ready(object, "Ready", true),
         _ => ready(object, "Ready", false),
     }
+}
+
+/// Group and kind.
+fn type_of(object: &Value) -> (&str, &str) {
+    let api_version = text(object, "/apiVersion").unwrap_or_default();
+    (api_version.split_once('/').map_or("", |(group, _)| group), text(object, "/kind").unwrap_or_default())
 }
 
 /// By one condition. `expected`: the kind is known to set it, so that a missing one is in progress.

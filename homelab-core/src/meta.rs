@@ -54,12 +54,16 @@ pub mod annotation {
     /// On a revision Secret: it is not rolled out until Git or a secret moves on, or a person asks; the value names the
     /// revision that serves instead (empty: the active one).
     pub const HELD: &str = "homelab.dev/held";
+    /// On a revision Secret: who went back from this revision, where to and why.
+    pub const ROLLED_BACK: &str = "homelab.dev/rolled-back";
     /// On a revision Secret: who answered its approval gates.
     pub const APPROVED: &str = "homelab.dev/approved";
     /// On a revision Secret: who asked for the rest of its rollout at once.
     pub const PROMOTED: &str = "homelab.dev/promoted";
     /// On a revision Secret: who paused its rollout.
     pub const PAUSED: &str = "homelab.dev/paused";
+    /// On a revision Secret: the field manager whose edit of the route is taken back, because a person asked for it.
+    pub const TAKE_BACK: &str = "homelab.dev/take-back";
     /// On a revision Secret: RFC 3339 time of the last request to try it again; earlier verdicts do not count.
     pub const RETRIED_AT: &str = "homelab.dev/retried-at";
     /// On a revision Secret: id of the last request that was answered, in the same write as its effect.
@@ -117,6 +121,11 @@ impl ObjectRef {
     /// A reference to a cluster-scoped object.
     pub fn cluster(group: &str, kind: &str, name: &str) -> Self {
         Self { group: group.into(), kind: kind.into(), namespace: None, name: name.into() }
+    }
+
+    /// Whether it is an App: what has rollouts, with deadlines of their own.
+    pub fn is_app(&self) -> bool {
+        self.group == GROUP && self.kind == "App"
     }
 
     /// Reads `apiVersion`, `kind`, `metadata.namespace` and `metadata.name` of an object; none if kind or name is missing.

@@ -122,6 +122,16 @@ pub enum GitRef {
 }
 
 impl GitRef {
+    /// A commit of this reference in a few letters, as in `main@sha1:1a2b3c4`.
+    pub fn at(&self, commit: &CommitId) -> String {
+        let short = commit.as_str().get(..7).unwrap_or(commit.as_str());
+        match self {
+            Self::Head => format!("HEAD@sha1:{short}"),
+            Self::Branch(name) | Self::Tag(name) => format!("{name}@sha1:{short}"),
+            Self::Commit(_) => format!("sha1:{short}"),
+        }
+    }
+
     /// Name on the server, as in `refs/heads/main`; none for a commit.
     pub fn full_name(&self) -> Option<String> {
         match self {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::Error;
 use crate::api::v1alpha1::{GitSyncStatus, InventorySummary};
-use crate::source::CommitId;
+use crate::source::{CommitId, GitRef};
 
 /// How a GitSync is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +46,23 @@ pub struct Report {
     pub verdict: Verdict,
     /// Commit that was tried.
     pub attempted: Option<CommitId>,
-    /// Commit that is applied completely.
-    pub applied: Option<CommitId>,
+    /// What is applied completely.
+    pub applied: Option<Applied>,
     /// Request for a poll that was answered.
     pub handled_sync: Option<String>,
     /// How much there is.
     pub inventory: Option<InventorySummary>,
     /// What is waited for.
     pub waits: Vec<String>,
+}
+
+/// A commit that is applied completely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Which.
+    pub commit: CommitId,
+    /// What named it.
+    pub reference: GitRef,
 }
 
 /// Longest list of what is waited for.
@@ -65,9 +74,11 @@ const LONGEST: usize = 2000;
 pub fn status(old: &GitSyncStatus, report: &Report, generation: i64, now: Timestamp) -> GitSyncStatus {
     let mut new = old.clone();
     new.observed_generation = Some(generation);
-    let text = |id: &Option<CommitId>| id.as_ref().map(ToString::to_string);
-    new.last_attempted_revision = text(&report.attempted).or(new.last_attempted_revision);
-    new.last_applied_revision = text(&report.applied).or(new.last_applied_revision);
+    new.last_attempted_revision = report.attempted.as_ref().map(ToString::to_string).or(new.last_attempted_revision);
+    if let Some(Applied { commit, reference }) = &report.applied {
+        new.last_applied_revision = Some(commit.to_string());
+        new.revision = Some(reference.at(commit));
+    }
     new.last_handled_sync = report.handled_sync.clone().or(new.last_handled_sync);
     new.inventory = report.inventory.or(new.inventory);
     new.waiting_for = report.waits.iter().take(MOST_WAITS).map(|wait| cut(wait)).collect();
@@ -135,15 +146,19 @@ mod tests {
     #[test]
     fn conditions_follow_the_verdict_and_what_is_unknown_stays() {
         let now: Timestamp = "2026-11-01T10:00:00Z".parse().unwrap();
-        let ready = Report { applied: CommitId::parse(&"a".repeat(40)), ..report(Verdict::Ready) };
+        let commit = CommitId::parse(&"a".repeat(40)).unwrap();
+        let applied = Applied { commit, reference: GitRef::Branch("main".into()) };
+        let ready = Report { applied: Some(applied), ..report(Verdict::Ready) };
         let one = status(&GitSyncStatus::default(), &ready, 1, now);
         assert_eq!(conditions(&one), ["Ready=True Applied"]);
+        assert_eq!(one.last_applied_revision, Some("a".repeat(40)));
+        assert_eq!(one.revision.as_deref(), Some("main@sha1:aaaaaaa"));
         let later = now + jiff::SignedDuration::from_secs(60);
         assert_eq!(status(&one, &ready, 1, later), one, "time alone changes nothing");
         let down = Verdict::Failed { reason: "GitUnreachable", message: "x".into(), passing: true };
         let two = status(&one, &report(down), 1, later);
         assert_eq!(conditions(&two), ["Ready=False GitUnreachable", "Reconciling=True GitUnreachable"]);
-        assert_eq!(two.last_applied_revision, one.last_applied_revision);
+        assert_eq!((&two.last_applied_revision, &two.revision), (&one.last_applied_revision, &one.revision));
         let broken = Verdict::Failed { reason: "RenderFailed", message: "x".into(), passing: false };
         let three = status(&two, &report(broken), 2, later);
         assert_eq!(conditions(&three), ["Ready=False RenderFailed", "Stalled=True RenderFailed"]);

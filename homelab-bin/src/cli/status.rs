@@ -116,7 +116,7 @@ fn sync_row(sync: &GitSync) -> [String; 7] {
         sync.namespace().unwrap_or_default(),
         sync.name_any(),
         state(word, good),
-        status.last_applied_revision.as_deref().map_or("-", |r| r.get(..10).unwrap_or(r)).to_owned(),
+        status.revision.unwrap_or_else(|| "-".into()),
         objects,
         sync.creation_timestamp().map_or_else(|| "-".into(), |time| age(time.0, now())),
         ready.map(|ready| ready.message.clone()).unwrap_or_default(),

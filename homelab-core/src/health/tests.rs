@@ -127,4 +127,13 @@ fn our_own_kinds_are_in_progress_until_they_say_ready() {
         &app(json!([{"type": "Ready", "status": "False", "reason": "NoRevision", "message": "m"}])),
         "InProgress NoRevision: m",
     );
+    let condition = |type_: &str, status: &str| json!({"type": type_, "status": status, "message": type_});
+    let rolling = app(json!([condition("Ready", "True"), condition("Reconciling", "True")]));
+    check(&rolling, "Current");
+    check(&app(json!([condition("Ready", "False"), condition("Reconciling", "True")])), "InProgress Ready");
+    check(&app(json!([condition("Ready", "True"), condition("Stalled", "True")])), "Failed Stalled");
+    let mut unseen = rolling;
+    unseen["metadata"]["generation"] = json!(2);
+    unseen["status"]["observedGeneration"] = json!(1);
+    check(&unseen, "InProgress generation 2 is not seen by its controller yet");
 }

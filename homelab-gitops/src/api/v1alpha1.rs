@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
     doc = "Makes the cluster hold what a folder of a Git repository holds.",
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#,
-    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.lastAppliedRevision"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.revision"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = Rule::new("!has(self.spec.secretRef) || !self.spec.url.startsWith('file:')").message("a file:// repository takes no credentials: remove spec.secretRef")
 )]
@@ -126,6 +126,9 @@ pub struct GitSyncStatus {
     /// Commit that was applied completely last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_applied_revision: Option<String>,
+    /// The same for people, with what named it: `main@sha1:1a2b3c4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Commit that was tried last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempted_revision: Option<String>,

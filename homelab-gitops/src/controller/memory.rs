@@ -14,13 +14,15 @@ use crate::desired::DesiredSet;
 use crate::execute::Checked;
 use crate::plan::Applied;
 use crate::render::Rendered;
-use crate::source::{CommitId, RepoPath, TreeId};
+use crate::source::{CommitId, GitRef, RepoPath, TreeId};
 use crate::spec::Settings;
 
 /// A commit as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Loaded {
     pub(super) commit: CommitId,
+    /// What named it.
+    pub(super) reference: GitRef,
     pub(super) rendered: Rendered,
     pub(super) trees: BTreeMap<RepoPath, TreeId>,
 }

@@ -94,5 +94,5 @@ async fn load(shared: &Shared, settings: &Settings, commit: CommitId) -> Result<
     let charts = rendered.charts();
     let ids = source.trees(&settings.owner, &commit, &charts).await?;
     let trees: BTreeMap<_, _> = charts.into_iter().zip(ids).filter_map(|(folder, id)| Some((folder, id?))).collect();
-    Ok(Loaded { commit, rendered, trees })
+    Ok(Loaded { commit, reference: settings.reference.clone(), rendered, trees })
 }

@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::Shared;
 use super::converge::Converged;
-use super::memory::{Memory, after};
+use super::memory::{InForce, Memory, after};
 use super::step::Step;
 use crate::Error;
 use crate::api::v1alpha1::{GitSync, GitSyncStatus, InventorySummary};
 use crate::source::Owner;
-use crate::spec;
-use crate::status::{Report, Verdict, status};
+use crate::spec::{self, Settings};
+use crate::status::{Applied, Report, Verdict, status};
 
 /// Writes the status if it changed, and tells of what happened.
 pub(super) async fn write(
@@ -46,11 +46,10 @@ fn report(memory: &Memory, step: Step, now: Timestamp) -> (Report, Option<Box<Gi
     let mut report = Report {
         verdict: Verdict::Suspended,
         attempted: memory.head.clone(),
-        applied: memory
-            .in_force
-            .as_ref()
-            .filter(|in_force| in_force.complete)
-            .map(|in_force| in_force.loaded.commit.clone()),
+        applied: memory.in_force.as_ref().filter(|in_force| in_force.complete).map(|in_force| Applied {
+            commit: in_force.loaded.commit.clone(),
+            reference: in_force.loaded.reference.clone(),
+        }),
         handled_sync: memory.handled_sync.clone(),
         inventory: None,
         waits: Vec::new(),
@@ -120,24 +119,25 @@ fn verdict(memory: &Memory, converged: &Converged, waits: &[String], now: Timest
             passing: false,
         };
     }
-    let is_moving = converged.plan.waits.iter().any(|wait| wait.reason.is_passing())
-        || memory.health.values().any(|(_, health)| !health.is_current());
-    let is_late = memory
-        .in_force
-        .as_ref()
-        .zip(memory.settings.as_ref())
-        .is_some_and(|(in_force, settings)| after(in_force.since, settings.timeout) <= now);
-    match (is_moving, is_late) {
-        (false, _) => Verdict::Ready,
-        (true, false) => {
-            Verdict::Progressing { reason: "Progressing", message: first(waits, "waiting for the objects") }
-        }
-        (true, true) => {
-            let timeout = memory.settings.as_ref().map_or(0, |settings| settings.timeout.as_secs());
-            let message = format!("not healthy after {timeout} s: {}", first(waits, "objects are not healthy"));
-            Verdict::Failed { reason: "HealthTimeout", message, passing: false }
-        }
+    moving(memory, converged, waits, now)
+}
+
+/// Objects that are not healthy yet. An App has deadlines of its own, and some that a person sets: it is waited for without
+/// an end.
+fn moving(memory: &Memory, converged: &Converged, waits: &[String], now: Timestamp) -> Verdict {
+    let writes = converged.plan.waits.iter().any(|wait| wait.reason.is_passing());
+    let mut sick = memory.health.iter().filter(|(_, (_, health))| !health.is_current()).peekable();
+    if !writes && sick.peek().is_none() {
+        return Verdict::Ready;
     }
+    let has_deadline = writes || sick.any(|(reference, _)| !reference.is_app());
+    let late = |(in_force, settings): (&InForce, &Settings)| after(in_force.since, settings.timeout) <= now;
+    if !has_deadline || !memory.in_force.as_ref().zip(memory.settings.as_ref()).is_some_and(late) {
+        return Verdict::Progressing { reason: "Progressing", message: first(waits, "waiting for the objects") };
+    }
+    let timeout = memory.settings.as_ref().map_or(0, |settings| settings.timeout.as_secs());
+    let message = format!("not healthy after {timeout} s: {}", first(waits, "objects are not healthy"));
+    Verdict::Failed { reason: "HealthTimeout", message, passing: false }
 }
 
 fn worst(errors: &[Error]) -> Option<&Error> {
@@ -259,3 +259,6 @@ async fn put(shared: &Shared, owner: &Owner, current: &GitSync, new: &GitSyncSta
         Err(error) => Err(super::api_error(&format!("status of GitSync {owner}"), &error)),
     }
 }
+
+#[cfg(test)]
+mod tests;
