@@ -37,6 +37,12 @@ pub struct Global {
     /// Context of the kubeconfig
     #[arg(long, global = true, value_name = "CONTEXT")]
     pub context: Option<String>,
+    /// User in whose name the API server is asked (needs the right to impersonate)
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Group of that user; can be given again
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "as_user")]
+    pub as_groups: Vec<String>,
     /// Give up on one request after this time ("30s", "2m", or seconds; 0: never)
     #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "0")]
     pub request_timeout: Duration,
@@ -241,11 +247,14 @@ mod tests {
             "json",
             "--context",
             "home",
+            "--as",
+            "jane",
             "-n",
             "web",
         ]);
         let args = args.expect("flags as kubectl's");
         assert_eq!(args.global.namespace.as_deref(), Some("web"));
+        assert_eq!(args.global.as_user.as_deref(), Some("jane"));
         assert!(matches!(args.command, Command::App(App::List { listing }) if listing.all_namespaces && listing.watch));
     }
 }

@@ -23,7 +23,7 @@ pub struct Capabilities {
 /// What the cluster holds for a [`Route`] now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// The route object exists.
+    /// The route is there, whole, and nothing of ours beside it moves traffic.
     pub exists: bool,
     /// Percent by backend name; a plain Service has 100 for the one that its selector names.
     pub weights: BTreeMap<String, u8>,
@@ -67,11 +67,12 @@ pub trait TrafficRouter: Send + Sync {
     fn capabilities(&self) -> Capabilities;
     /// Reads the route. A route that does not exist is an observation, not an error.
     async fn observe(&self, route: &Route) -> Result<Observation, Error>;
-    /// Makes the cluster hold `split`, in one write planned from `version` (none: must not exist yet).
-    /// [`Error::Conflict`] names another owner or a newer version.
-    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>) -> Result<(), Error>;
+    /// Makes the cluster hold `split`, in one write planned from `version` (none: it is not there, or not whole).
+    /// `force` takes back what somebody else wrote into the route. [`Error::Conflict`] names another owner or a newer
+    /// version.
+    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>, force: bool) -> Result<(), Error>;
     /// How far `split` has come at `now`.
     async fn confirm(&self, route: &Route, split: &Split, now: Timestamp) -> Result<Confirmation, Error>;
-    /// Takes the route object away; gone already is fine. Returns what was taken away.
+    /// Takes away whatever of the route is there, and what another router left of it; gone already is fine. Returns what was taken away.
     async fn release(&self, route: &Route) -> Result<Vec<ObjectRef>, Error>;
 }

@@ -85,7 +85,7 @@ async fn nothing_yet(world: &dyn World) {
 async fn first_write(world: &dyn World) {
     let (router, route) = (world.router(), world.route());
     world.ready("blue", 2).await;
-    router.apply(&route, &split(world, 100, "blue@1"), None).await.unwrap();
+    router.apply(&route, &split(world, 100, "blue@1"), None, false).await.unwrap();
     let seen = router.observe(&route).await.unwrap();
     assert!(seen.exists && seen.version.is_some(), "the route is there: {seen:?}");
     assert_eq!(seen.weights.get("blue"), Some(&100));
@@ -98,10 +98,10 @@ async fn first_write(world: &dyn World) {
 async fn stale_writes(world: &dyn World) {
     let (router, route) = (world.router(), world.route());
     let wish = split(world, 0, "blue@1");
-    conflict("a first write where something is", router.apply(&route, &wish, None).await);
+    conflict("a first write where something is", router.apply(&route, &wish, None, false).await);
     let version = router.observe(&route).await.unwrap().version;
-    router.apply(&route, &split(world, 100, "blue@2"), version.as_deref()).await.unwrap();
-    conflict("a write planned from an older version", router.apply(&route, &wish, version.as_deref()).await);
+    router.apply(&route, &split(world, 100, "blue@2"), version.as_deref(), false).await.unwrap();
+    conflict("a write planned from an older version", router.apply(&route, &wish, version.as_deref(), false).await);
 }
 
 async fn shift(world: &dyn World) {
@@ -110,7 +110,7 @@ async fn shift(world: &dyn World) {
     let before = router.observe(&route).await.unwrap();
     assert_eq!(before.ready_endpoints.get("green"), Some(&1), "backends are counted before they get traffic");
     tokio::time::sleep(Duration::from_millis(5)).await;
-    let partial = router.apply(&route, &split(world, 90, "blue@2"), before.version.as_deref()).await;
+    let partial = router.apply(&route, &split(world, 90, "blue@2"), before.version.as_deref(), false).await;
     match router.capabilities().weights {
         true => {
             partial.unwrap();
@@ -121,7 +121,7 @@ async fn shift(world: &dyn World) {
         false => assert!(matches!(partial, Err(Error::Invalid(_))), "weights it can not do: {partial:?}"),
     }
     let version = router.observe(&route).await.unwrap().version;
-    router.apply(&route, &split(world, 0, "blue@2"), version.as_deref()).await.unwrap();
+    router.apply(&route, &split(world, 0, "blue@2"), version.as_deref(), false).await.unwrap();
     let after = router.observe(&route).await.unwrap();
     assert_eq!(after.weights.get("green"), Some(&100));
     assert!(after.shifted_at > before.shifted_at, "the time of a shift is written with it");
@@ -132,11 +132,11 @@ async fn same_weights(world: &dyn World) {
     let (router, route) = (world.router(), world.route());
     let before = router.observe(&route).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
-    router.apply(&route, &split(world, 0, "green@3"), before.version.as_deref()).await.unwrap();
+    router.apply(&route, &split(world, 0, "green@3"), before.version.as_deref(), false).await.unwrap();
     let after = router.observe(&route).await.unwrap();
     assert_eq!(after.active.as_deref(), Some("green@3"));
     assert_eq!(after.shifted_at, before.shifted_at, "equal weights are no shift");
-    router.apply(&route, &split(world, 0, "green@3"), after.version.as_deref()).await.unwrap();
+    router.apply(&route, &split(world, 0, "green@3"), after.version.as_deref(), false).await.unwrap();
 }
 
 async fn foreign_edit(world: &dyn World) {
@@ -145,7 +145,13 @@ async fn foreign_edit(world: &dyn World) {
     let seen = router.observe(&route).await.unwrap();
     assert!(seen.edited_by.is_some(), "an edit by somebody else is seen: {seen:?}");
     let wish = split(world, 100, "blue@4");
-    conflict("a write over somebody's edit", router.apply(&route, &wish, seen.version.as_deref()).await);
+    conflict("a write over somebody's edit", router.apply(&route, &wish, seen.version.as_deref(), false).await);
+    router.apply(&route, &wish, seen.version.as_deref(), true).await.unwrap();
+    let back = router.observe(&route).await.unwrap();
+    assert_eq!((back.edited_by, back.weights.get("blue")), (None, Some(&100)), "it is taken back");
+    assert_eq!(back.active.as_deref(), Some("blue@4"));
+    let again = split(world, 100, "blue@5");
+    router.apply(&route, &again, back.version.as_deref(), false).await.expect("ours again, without force");
 }
 
 async fn release(world: &dyn World) {

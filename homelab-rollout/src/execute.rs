@@ -79,7 +79,7 @@ impl Executor<'_> {
             }
             Action::Repair { slot, .. } => self.context.deployer.repair(&handle.slot(*slot)).await?,
             Action::Remove { slot, .. } => self.context.deployer.remove(&handle.slot(*slot)).await?,
-            Action::Shift { split, version, .. } => {
+            Action::Shift { split, version, force, .. } => {
                 let port = split.backends.iter().find(|backend| backend.weight > 0).map(|backend| backend.port);
                 let route = handle.route(None).map(|route| crate::ports::TrafficRoute {
                     port: handle.fixed_port().or(port).unwrap_or(route.port),
@@ -88,7 +88,7 @@ impl Executor<'_> {
                 let route = route.ok_or_else(|| Error::Invalid(format!("App {} has no route", handle.name)))?;
                 self.context
                     .traffic
-                    .apply(&route, split, version.as_deref())
+                    .apply(&route, split, version.as_deref(), *force)
                     .await
                     .map_err(|error| port_failed("write the route", error))?;
             }

@@ -116,6 +116,9 @@ pub enum Action {
         /// resourceVersion that this was planned from.
         #[serde(default)]
         version: Option<String>,
+        /// Take back what somebody else wrote into it.
+        #[serde(default)]
+        force: bool,
         /// For the Event.
         why: String,
     },
@@ -146,6 +149,8 @@ pub enum Phase {
     Waiting,
     /// The wanted revision failed; another serves.
     Failed,
+    /// Somebody went back from the wanted revision; the one that they asked for serves.
+    RolledBack,
     /// By a person, or because somebody edited the route.
     Paused,
     /// By the spec.
@@ -174,6 +179,8 @@ pub struct Report {
     pub target: Option<String>,
     /// Why the wanted revision failed.
     pub failed: Option<String>,
+    /// Who went back from the wanted revision, where to and why.
+    pub rolled_back: Option<String>,
     /// What is waited for from a person.
     pub waiting: Option<String>,
     /// Who paused it.
@@ -320,12 +327,20 @@ fn blocked(view: &view::View<'_>, report: &mut Report) {
             report.reason.clone_from(reason);
             report.message.clone_from(message);
         }
-    } else if report.phase == Phase::Serving
-        && let Some(why) = &report.failed
-    {
-        report.phase = Phase::Failed;
-        report.reason = "RevisionFailed".into();
-        report.message.clone_from(why);
+        return;
+    }
+    let instead = match (&report.rolled_back, &report.failed) {
+        (Some(why), _) => Some((Phase::RolledBack, "RolledBack", why.clone())),
+        (None, Some(why)) => {
+            let until = target::until(&view.observed.app.name, "it");
+            Some((Phase::Failed, "RevisionFailed", format!("{why}; {until}")))
+        }
+        (None, None) => None,
+    };
+    if let Some((phase, reason, why)) = instead.filter(|_| report.phase == Phase::Serving) {
+        report.phase = phase;
+        report.reason = reason.into();
+        report.message = why;
     }
 }
 

@@ -80,7 +80,7 @@ pub struct TrafficCapabilities {
 /// What the cluster holds for a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficState {
-    /// The route object exists.
+    /// The route is there, and whole.
     pub exists: bool,
     /// Percent by backend.
     pub weights: BTreeMap<String, u8>,
@@ -114,11 +114,17 @@ pub trait Traffic: Send + Sync {
     async fn capabilities(&self, route: &TrafficRoute) -> Result<TrafficCapabilities, PortError>;
     /// What is.
     async fn observe(&self, route: &TrafficRoute) -> Result<TrafficState, PortError>;
-    /// Makes it so, in one write planned from `version`.
-    async fn apply(&self, route: &TrafficRoute, split: &TrafficSplit, version: Option<&str>) -> Result<(), PortError>;
+    /// Makes it so, in one write planned from `version`; `force` takes back what somebody else wrote into the route.
+    async fn apply(
+        &self,
+        route: &TrafficRoute,
+        split: &TrafficSplit,
+        version: Option<&str>,
+        force: bool,
+    ) -> Result<(), PortError>;
     /// How far it has come.
     async fn confirm(&self, route: &TrafficRoute, split: &TrafficSplit) -> Result<TrafficConfirmation, PortError>;
-    /// Takes the route away.
+    /// Takes away whatever of the route is there.
     async fn release(&self, route: &TrafficRoute) -> Result<(), PortError>;
 }
 

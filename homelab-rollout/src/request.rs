@@ -23,7 +23,7 @@ pub enum Verb {
     Retry,
     /// Hold the rollout where it is.
     Pause,
-    /// Go on.
+    /// Go on; also: take the route back from who edited it.
     Resume,
 }
 

@@ -16,6 +16,8 @@ pub const FORMAT: u32 = 1;
 pub const WAITING: &str = "Waiting";
 /// What Git asks for failed; another revision serves.
 pub const FAILED: &str = "Failed";
+/// Somebody went back from what Git asks for; what they asked for serves.
+pub const ROLLED_BACK: &str = "RolledBack";
 /// The other colour runs the last good revision: a rollback takes seconds.
 pub const WARM: &str = "Warm";
 /// Held by a person, the spec, or a foreign edit of the route.
@@ -92,6 +94,7 @@ fn set_conditions(conditions: &mut Vec<Condition>, report: &Report, generation: 
     for (type_, reason, why) in [
         (WAITING, "Approval", report.waiting.as_ref()),
         (FAILED, "RevisionFailed", report.failed.as_ref()),
+        (ROLLED_BACK, "Requested", report.rolled_back.as_ref()),
         (WARM, "LastGoodRevisionRuns", report.warm.as_ref()),
         (PAUSED, "Paused", report.paused.as_ref().or(suspended.as_ref())),
     ] {
@@ -149,6 +152,7 @@ fn history(kept: &[Kept]) -> Vec<HistoryEntry> {
             created: Time(kept.created),
             activated_at: kept.marks.activated_at.map(Time),
             failed: kept.marks.failed.clone(),
+            rolled_back: kept.marks.rolled_back.clone(),
         })
         .collect()
 }

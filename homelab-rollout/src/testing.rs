@@ -122,11 +122,23 @@ impl Traffic for MemoryTraffic {
         Ok(self.state(&format!("{}/{}", route.namespace, route.name)))
     }
 
-    async fn apply(&self, route: &TrafficRoute, split: &TrafficSplit, version: Option<&str>) -> Result<(), PortError> {
+    async fn apply(
+        &self,
+        route: &TrafficRoute,
+        split: &TrafficSplit,
+        version: Option<&str>,
+        force: bool,
+    ) -> Result<(), PortError> {
         let mut routes = lock(&self.0);
         let state = routes.entry(format!("{}/{}", route.namespace, route.name)).or_default();
         if state.version.as_deref() != version {
             return Err(PortError { class: Class::Conflict, message: "the route was changed meanwhile".into() });
+        }
+        if force {
+            state.edited_by = None;
+        }
+        if let Some(who) = &state.edited_by {
+            return Err(PortError { class: Class::Conflict, message: format!("the route was edited by {who}") });
         }
         let weights = split.backends.iter().map(|backend| (backend.name.clone(), backend.weight)).collect();
         if state.weights != weights {

@@ -62,10 +62,16 @@ impl Traffic for MeshTraffic {
         })
     }
 
-    async fn apply(&self, from: &TrafficRoute, wish: &TrafficSplit, version: Option<&str>) -> Result<(), PortError> {
+    async fn apply(
+        &self,
+        from: &TrafficRoute,
+        wish: &TrafficSplit,
+        version: Option<&str>,
+        force: bool,
+    ) -> Result<(), PortError> {
         let (router, route) = self.router(from).await?;
         let wish = split(wish)?;
-        counted(&self.metrics, "traffic_apply", router.apply(&route, &wish, version)).await.map_err(port)
+        counted(&self.metrics, "traffic_apply", router.apply(&route, &wish, version, force)).await.map_err(port)
     }
 
     async fn confirm(&self, from: &TrafficRoute, wish: &TrafficSplit) -> Result<TrafficConfirmation, PortError> {

@@ -35,9 +35,12 @@ pub enum App {
     Status {
         /// Name of the App
         name: String,
-        /// `-A`, `-w`, `-o`.
+        /// Print again whenever something changes
+        #[arg(short, long)]
+        watch: bool,
+        /// `-o`.
         #[command(flatten)]
-        listing: Listing,
+        output: Output,
     },
     /// The revisions that are kept, newest first
     History {
@@ -71,7 +74,7 @@ pub enum App {
         #[command(flatten)]
         request: Request,
     },
-    /// Go on after a pause
+    /// Go on after a pause, or take the route back from who edited it
     Resume {
         /// Which App, why, how long to wait.
         #[command(flatten)]

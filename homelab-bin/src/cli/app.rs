@@ -18,7 +18,7 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result<()> {
     let cluster = Cluster::connect(global).await?;
     match command {
         Command::List { listing } => show::list(&cluster, listing).await,
-        Command::Status { name, listing } => show::status(&cluster, &name, listing).await,
+        Command::Status { name, watch, output } => show::status(&cluster, &name, watch, output).await,
         Command::History { name, output } => show::history(&cluster, &name, output).await,
         Command::Explain { name, format } => explain::run(&cluster, &name, format).await,
         Command::Promote { request } => request::run(&cluster, Verb::Promote, &request, None).await,

@@ -62,6 +62,10 @@ pub(crate) async fn config(global: &Global) -> Result<Config> {
     if let Some(namespace) = &global.namespace {
         config.default_namespace.clone_from(namespace);
     }
+    if let Some(user) = &global.as_user {
+        config.auth_info.impersonate = Some(user.clone());
+        config.auth_info.impersonate_groups = Some(global.as_groups.clone()).filter(|groups| !groups.is_empty());
+    }
     config.connect_timeout = Some(Duration::from_secs(10));
     if !global.request_timeout.is_zero() {
         config.read_timeout = Some(global.request_timeout);

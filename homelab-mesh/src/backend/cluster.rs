@@ -37,13 +37,14 @@ where
     api.get_opt(name).await.map_err(|e| api_error(format!("read {what} {name}"), &e))
 }
 
-/// The one write: server-side apply, never forced.
-pub(super) async fn apply<K>(api: &Api<K>, what: &str, route: &Route, object: &Value) -> Result<(), Error>
+/// The one write: server-side apply, forced only where the plan says so.
+pub(super) async fn apply<K>(api: &Api<K>, what: &str, route: &Route, object: &Value, force: bool) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let name = format!("{what} {}/{}", route.namespace, route.name);
-    match api.patch(&route.name, &PatchParams::apply(manager::MESH), &Patch::Apply(object)).await {
+    let params = PatchParams { force, ..PatchParams::apply(manager::MESH) };
+    match api.patch(&route.name, &params, &Patch::Apply(object)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => {
             Err(Error::Conflict { object: name, message: format!("was not written: {}", status.message) })

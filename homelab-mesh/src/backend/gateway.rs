@@ -42,13 +42,39 @@ impl GatewayRouter {
     }
 
     fn routes(&self, route: &Route) -> Api<HTTPRoute> {
-        Api::namespaced(self.client.clone(), &route.namespace)
+        routes(&self.client, route)
     }
 
     async fn read(&self, route: &Route) -> Result<(Option<HTTPRoute>, Option<Service>), Error> {
         let http = cluster::get(&self.routes(route), "HTTPRoute", &route.name).await?;
         let apex = cluster::get(&cluster::services(&self.client, route), "Service", &route.name).await?;
         Ok((http, apex))
+    }
+}
+
+fn routes(client: &Client, route: &Route) -> Api<HTTPRoute> {
+    Api::namespaced(client.clone(), &route.namespace)
+}
+
+/// Our HTTPRoute for `route`, if there is one; a cluster that does not know the kind has none.
+pub(super) async fn left(client: &Client, route: &Route) -> Result<Option<HTTPRoute>, Error> {
+    let read = cluster::get(&routes(client, route), "HTTPRoute", &route.name).await?;
+    Ok(read.filter(|http| managed::is_ours(&cluster::managed_fields(http))))
+}
+
+/// Takes our HTTPRoute away.
+pub(super) async fn release_left(client: &Client, route: &Route) -> Result<Option<ObjectRef>, Error> {
+    let Some(http) = left(client, route).await? else { return Ok(None) };
+    let gone = cluster::delete(&routes(client, route), "HTTPRoute", &http).await?;
+    Ok(gone.then(|| ObjectRef::namespaced(GROUP, "HTTPRoute", &route.namespace, &route.name)))
+}
+
+/// What an HTTPRoute says by itself.
+pub(super) fn held(http: &HTTPRoute) -> Observation {
+    Observation {
+        weights: weights(http),
+        edited_by: managed::edited_by(&cluster::managed_fields(http), OURS),
+        ..cluster::annotated(http)
     }
 }
 
@@ -60,12 +86,9 @@ fn seen(http: Option<&HTTPRoute>, apex: Option<&Service>) -> Observation {
         return Observation { exists: false, version: None, ..apex.unwrap_or_default() };
     };
     let whole = apex.is_some();
-    let own = Observation {
-        weights: weights(http),
-        edited_by: managed::edited_by(&cluster::managed_fields(http), OURS).or_else(|| apex?.edited_by),
-        ..cluster::annotated(http)
-    };
-    Observation { exists: whole, version: own.version.clone().filter(|_| whole), ..own }
+    let own = held(http);
+    let edited_by = own.edited_by.clone().or_else(|| apex?.edited_by);
+    Observation { exists: whole, version: own.version.clone().filter(|_| whole), edited_by, ..own }
 }
 
 /// Percent by backend, by the rule that has no header match.
@@ -92,7 +115,7 @@ impl TrafficRouter for GatewayRouter {
         Ok(Observation { ready_endpoints, ..seen(http.as_ref(), apex.as_ref()) })
     }
 
-    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>) -> Result<(), Error> {
+    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>, force: bool) -> Result<(), Error> {
         let active = split.active_backend().ok_or_else(|| Error::Invalid("no backend is active".into()))?;
         let (http, apex) = self.read(route).await?;
         let before = seen(http.as_ref(), apex.as_ref());
@@ -108,8 +131,9 @@ impl TrafficRouter for GatewayRouter {
         let object = plan::planned_from(plan::http_route(route, split, shifted_at)?, base.as_deref());
         let service = plan::apex_service(route, split, active, shifted_at);
         let services = cluster::services(&self.client, route);
-        cluster::apply(&services, "Service", route, &plan::planned_from(service, apex_version.as_deref())).await?;
-        cluster::apply(&self.routes(route), "HTTPRoute", route, &object).await
+        let service = plan::planned_from(service, apex_version.as_deref());
+        cluster::apply(&services, "Service", route, &service, force).await?;
+        cluster::apply(&self.routes(route), "HTTPRoute", route, &object, force).await
     }
 
     async fn confirm(&self, route: &Route, split: &Split, _now: Timestamp) -> Result<Confirmation, Error> {
@@ -127,14 +151,7 @@ impl TrafficRouter for GatewayRouter {
     }
 
     async fn release(&self, route: &Route) -> Result<Vec<ObjectRef>, Error> {
-        let api = self.routes(route);
-        let read = cluster::get(&api, "HTTPRoute", &route.name).await?;
-        let mut gone = vec![];
-        if let Some(http) = read.filter(|h| managed::is_ours(&cluster::managed_fields(h)))
-            && cluster::delete(&api, "HTTPRoute", &http).await?
-        {
-            gone.push(ObjectRef::namespaced(GROUP, "HTTPRoute", &route.namespace, &route.name));
-        }
+        let mut gone: Vec<_> = release_left(&self.client, route).await?.into_iter().collect();
         gone.extend(service::release_apex(&self.client, route).await?);
         Ok(gone)
     }

@@ -88,7 +88,7 @@ impl TrafficRouter for MemoryRouter {
         })
     }
 
-    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>) -> Result<(), Error> {
+    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>, force: bool) -> Result<(), Error> {
         let mut state = self.lock();
         let now = Timestamp::now();
         state.writes += 1;
@@ -97,7 +97,7 @@ impl TrafficRouter for MemoryRouter {
         if old.map(|held| held.version.to_string()).as_deref() != version {
             return Err(conflict(route, "has moved on since it was read".into()));
         }
-        if let Some(manager) = old.and_then(|held| held.edited_by.as_ref()) {
+        if let Some(manager) = old.and_then(|held| held.edited_by.as_ref()).filter(|_| !force) {
             return Err(conflict(route, format!("was edited by {manager}")));
         }
         let same = old.filter(|held| held.split.weights() == split.weights());

@@ -3,6 +3,9 @@
 //! There are no weights between 0 and 100 and no previews. Old pods have to outlive the propagation to every node,
 //! which nobody can be asked about: [`TrafficRouter::confirm`] waits for the EndpointSlices and a fixed time, and then
 //! says that it is unconfirmed.
+//!
+//! An App that moved here from a Gateway leaves an HTTPRoute of ours, whose weights nobody would follow up: the route does
+//! not count as whole before that is gone. It goes after the apex Service was written, so a crash between repeats both.
 #![expect(clippy::disallowed_methods, reason = "the time of a shift is written with the shift")]
 
 use std::time::Duration;
@@ -11,17 +14,20 @@ use async_trait::async_trait;
 use homelab_core::meta::ObjectRef;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use kube::Client;
+use kube::{Client, ResourceExt};
 
-use super::cluster;
+use super::{cluster, gateway};
 use crate::error::Error;
 use crate::router::{Capabilities, Confirmation, Observation, TrafficRouter};
 use crate::split::{Route, Split};
 use crate::{confirm, managed, plan};
 
 /// Fields of the apex Service that nobody else may write.
-const OURS: &[&[&str]] =
-    &[&["f:spec", "f:selector"], &["f:spec", "f:ports"], &["f:metadata", "f:annotations", "f:homelab.dev/active"]];
+const OURS: &[&[&str]] = &[
+    &["f:spec", "f:selector"],
+    &["f:spec", "f:ports", "k:*", "f:targetPort"],
+    &["f:metadata", "f:annotations", "f:homelab.dev/active"],
+];
 
 /// The router.
 #[derive(Clone)]
@@ -64,10 +70,16 @@ impl TrafficRouter for ServiceRouter {
     async fn observe(&self, route: &Route) -> Result<Observation, Error> {
         let service = cluster::get(&cluster::services(&self.client, route), "Service", &route.name).await?;
         let ready_endpoints = cluster::ready_by_colour(&self.client, route).await?;
-        Ok(Observation { ready_endpoints, ..service.as_ref().map(seen).unwrap_or_default() })
+        let seen = service.as_ref().map(seen);
+        let left = gateway::left(&self.client, route).await?;
+        let seen = match &left {
+            None => seen.unwrap_or_default(),
+            Some(http) => Observation { exists: false, version: None, ..seen.unwrap_or_else(|| gateway::held(http)) },
+        };
+        Ok(Observation { ready_endpoints, ..seen })
     }
 
-    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>) -> Result<(), Error> {
+    async fn apply(&self, route: &Route, split: &Split, version: Option<&str>, force: bool) -> Result<(), Error> {
         let backend = split.whole().ok_or_else(|| {
             Error::Invalid(format!(
                 "a plain Service can not share traffic: give one backend of {} all of it",
@@ -76,12 +88,17 @@ impl TrafficRouter for ServiceRouter {
         })?;
         let api = cluster::services(&self.client, route);
         let read = cluster::get(&api, "Service", &route.name).await?;
-        cluster::guard("Service", route, read.as_ref(), version)?;
+        let left = gateway::left(&self.client, route).await?.is_some();
+        let repair = version.is_none() && left;
+        let base = if repair { read.as_ref().and_then(ResourceExt::resource_version) } else { version.map(Into::into) };
+        cluster::guard("Service", route, read.as_ref(), base.as_deref())?;
         let before = read.as_ref().map(seen).unwrap_or_default();
-        let same = before.weights.contains_key(&backend.name);
+        // What a Gateway sent elsewhere up to now drains from now on.
+        let same = !left && before.weights.contains_key(&backend.name);
         let shifted_at = before.shifted_at.filter(|_| same).unwrap_or_else(Timestamp::now);
-        let object = plan::planned_from(plan::apex_service(route, split, backend, shifted_at), version);
-        cluster::apply(&api, "Service", route, &object).await
+        let object = plan::planned_from(plan::apex_service(route, split, backend, shifted_at), base.as_deref());
+        cluster::apply(&api, "Service", route, &object, force).await?;
+        if left { gateway::release_left(&self.client, route).await.map(drop) } else { Ok(()) }
     }
 
     async fn confirm(&self, route: &Route, split: &Split, now: Timestamp) -> Result<Confirmation, Error> {
@@ -93,7 +110,9 @@ impl TrafficRouter for ServiceRouter {
     }
 
     async fn release(&self, route: &Route) -> Result<Vec<ObjectRef>, Error> {
-        release_apex(&self.client, route).await
+        let mut gone: Vec<_> = gateway::release_left(&self.client, route).await?.into_iter().collect();
+        gone.extend(release_apex(&self.client, route).await?);
+        Ok(gone)
     }
 }
 

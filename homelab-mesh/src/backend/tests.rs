@@ -148,7 +148,7 @@ async fn a_service_of_somebody_else_is_left_alone() {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}});
     cluster.apply::<Service>(Some(&cluster.namespace), &service).await;
     let split = crate::split::Split::new(vec![backend("blue", 100)], vec![], "blue@1").unwrap();
-    let error = cluster.router.apply(&cluster.route(), &split, None).await.unwrap_err();
+    let error = cluster.router.apply(&cluster.route(), &split, None, false).await.unwrap_err();
     let expected =
         format!("Service {}/web exists and belongs to test; rename it, or rename the App", cluster.namespace);
     assert_eq!(error.to_string(), expected);

@@ -246,6 +246,7 @@ fn waiting(app: Option<&App>) -> Option<String> {
         (condition::READY, true),
         (condition::RECONCILING, false),
         (crate::status::FAILED, false),
+        (crate::status::ROLLED_BACK, false),
         (crate::status::WAITING, false),
     ] {
         if condition::is_true(&status.conditions, type_) != wanted {

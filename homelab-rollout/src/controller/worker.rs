@@ -276,6 +276,9 @@ impl Worker {
 
     async fn tell_done(&self, handle: &Handle, action: &Action) {
         let (reason, note) = match action {
+            Action::Mark { marks, why, .. } if marks.held.is_some() && marks.rolled_back.is_some() => {
+                ("RolledBack", why)
+            }
             Action::Mark { marks, why, .. } if marks.held.is_some() => {
                 return self.tell(&handle.app, EventType::Warning, "RevisionFailed", "Mark", why).await;
             }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::gates::{self, Gated};
 use super::observed::{Kept, Slot, TroubleKind};
 use super::spec::BlueGreen;
+use super::target::nothing_to_serve;
 use super::view::{View, left};
 use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC, Weights, backend};
 use crate::deployer::{Colour, Mode, ReleaseStatus};
 use crate::ports::TrafficConfirmation;
 use crate::revision::secret::Marks;
 
+mod foreign;
 mod settle;
 
 /// What is next for a blue-green App.
 pub(super) fn next(view: &View<'_>, strategy: &BlueGreen) -> Next {
-    if let Some(who) = &view.observed.route.state.edited_by {
-        return Next::Paused(format!(
-            "the route was edited by {who}: undo that, or delete the route and it is made again"
-        ));
+    if let Some(next) = foreign::next(view) {
+        return next;
     }
     let Some((slot, revision)) = &view.active else { return first(view) };
     let active = slot.colour().unwrap_or(Colour::Blue);
@@ -31,7 +31,7 @@ pub(super) fn next(view: &View<'_>, strategy: &BlueGreen) -> Next {
         return next;
     }
     if !view.observed.route.state.exists {
-        return back(view, active, revision, "the route is missing");
+        return back(view, active, revision, "the route is missing, or not whole");
     }
     match rolling_out.and_then(|target| view.kept(target)) {
         Some(target) => roll(view, strategy, active, revision, target),
@@ -42,8 +42,7 @@ pub(super) fn next(view: &View<'_>, strategy: &BlueGreen) -> Next {
 /// Nothing serves yet: the target goes to blue, or to where it already is.
 fn first(view: &View<'_>) -> Next {
     let Some(target) = view.target.revision.as_deref().and_then(|target| view.kept(target)) else {
-        let why = view.target.failed.clone().unwrap_or_else(|| "no revision is known yet".into());
-        return Next::Stalled("NothingToServe".into(), why);
+        return nothing_to_serve(view);
     };
     let colour = if view.holds(Colour::Green, &target.id) && !view.holds(Colour::Blue, &target.id) {
         Colour::Green
@@ -300,7 +299,7 @@ fn shift(view: &View<'_>, weights: &Weights, active: Colour, revision: &str, why
         Err(why) => return Next::Stalled("NoBackend".into(), why),
     };
     let version = view.observed.route.state.version.clone();
-    Next::Act(vec![Action::Shift { split, version, why: why.clone() }], why)
+    Next::Act(vec![Action::Shift { split, version, force: false, why: why.clone() }], why)
 }
 
 /// The replica counts that an autoscaler or a person gave to what serves now.

@@ -23,7 +23,9 @@ fn next(spec: &Spec, observed: &Observed) -> (Vec<Action>, &'static str) {
     }
     let forget: Vec<_> = observed.revisions.iter().map(|kept| Action::Forget { revision: kept.id.clone() }).collect();
     if !observed.app.namespace_ending {
-        if spec.strategy != Strategy::Rolling && observed.route.state.exists {
+        let route = &observed.route.state;
+        // A route that is not whole names its active colour all the same.
+        if spec.strategy != Strategy::Rolling && (route.exists || route.active.is_some()) {
             return (vec![Action::ReleaseRoute], "the route is taken away");
         }
         let full = |(slot, facts): (&Slot, &super::observed::SlotFacts)| facts.state.release.as_ref().map(|_| *slot);

@@ -69,6 +69,7 @@ fn effect(view: &View<'_>, request: &Request) -> Result<Effect, String> {
         Verb::Abort => abort(view, request),
         Verb::Rollback => rollback(view, request),
         Verb::Retry => retry(view, request),
+        Verb::Resume if view.observed.route.state.edited_by.is_some() => take_back(view, request),
         Verb::Pause | Verb::Resume => pause(view, request),
     }
 }
@@ -120,8 +121,8 @@ fn abort(view: &View<'_>, request: &Request) -> Result<Effect, String> {
     let marks = pointing.map(|kept| {
         let serves = active == Some(kept.id.as_str());
         let held = (!serves).then(String::new);
-        let failed = kept.marks.failed.clone().filter(|_| !serves);
-        (kept.id.clone(), Marks { held, failed, ..kept.marks.clone() })
+        let failed = kept.marks.failed.clone().or_else(|| Some(why.clone())).filter(|_| !serves);
+        (kept.id.clone(), Marks { held, failed, rolled_back: None, ..kept.marks.clone() })
     });
     Ok((marks.collect(), message))
 }
@@ -149,23 +150,23 @@ fn rollback(view: &View<'_>, request: &Request) -> Result<Effect, String> {
     }
     let message = said(request, &format!("rolled back to revision {}", to.id));
     // The way there is written on what serves and on what should have: the one that was asked for is free again.
-    let mut marks = vec![(to.id.clone(), Marks { held: None, failed: None, paused: None, ..to.marks.clone() })];
+    let free = Marks { held: None, failed: None, rolled_back: None, paused: None, ..to.marks.clone() };
+    let left =
+        |kept: &Kept| Marks { held: Some(to.id.clone()), rolled_back: Some(message.clone()), ..kept.marks.clone() };
+    let mut marks = vec![(to.id.clone(), free)];
     for from in [active.as_str(), target] {
         if from != to.id
             && marks.iter().all(|(id, _)| id != from)
             && let Some(kept) = view.kept(from)
         {
-            marks.push((
-                kept.id.clone(),
-                Marks { held: Some(to.id.clone()), failed: Some(message.clone()), ..kept.marks.clone() },
-            ));
+            marks.push((kept.id.clone(), left(kept)));
         }
     }
     if let Wanted::Revision { id } = &view.observed.wanted
         && marks.iter().all(|(marked, _)| marked != id)
         && let Some(wanted) = view.kept(id)
     {
-        marks.push((id.clone(), Marks { held: Some(to.id.clone()), ..wanted.marks.clone() }));
+        marks.push((id.clone(), left(wanted)));
     }
     Ok((marks, message))
 }
@@ -198,4 +199,21 @@ fn pause(view: &View<'_>, request: &Request) -> Result<Effect, String> {
     let paused = pausing.then(|| said(request, "paused"));
     let message = said(request, if pausing { "paused" } else { "resumed" });
     Ok((vec![(target.id.clone(), Marks { paused, ..target.marks.clone() })], message))
+}
+
+/// The edit of the route is undone, and a rollout that was paused besides goes on.
+fn take_back(view: &View<'_>, request: &Request) -> Result<Effect, String> {
+    let who = view.observed.route.state.edited_by.clone().unwrap_or_default();
+    let instead = "delete the route, and it is made again";
+    let (_, active) = view.active.as_ref().ok_or_else(|| format!("nothing serves yet: {instead}"))?;
+    let serving =
+        view.kept(active).ok_or_else(|| format!("revision {active}, which serves, is not kept: {instead}"))?;
+    let message = said(request, &format!("the route is taken back from {who}"));
+    let mut marks = vec![(serving.id.clone(), Marks { take_back: Some(who), ..serving.marks.clone() })];
+    if let Ok(target) = rolling_out(view, request)
+        && target.marks.paused.is_some()
+    {
+        marks.push((target.id.clone(), Marks { paused: None, ..target.marks.clone() }));
+    }
+    Ok((marks, message))
 }

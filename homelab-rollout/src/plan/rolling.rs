@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::gates::{self, Gated};
 use super::observed::{Kept, Slot, TroubleKind};
 use super::spec::{Check, Gate};
+use super::target::nothing_to_serve;
 use super::view::{View, left};
 use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC};
 use crate::deployer::{Mode, ReleaseStatus};
@@ -18,8 +19,7 @@ const SLOT: Slot = Slot::App;
 /// What is next for a rolling App.
 pub(super) fn next(view: &View<'_>) -> Next {
     let Some(target) = view.target.revision.as_deref().and_then(|target| view.kept(target)) else {
-        let why = view.target.failed.clone().unwrap_or_else(|| "no revision is known yet".into());
-        return Next::Stalled("NothingToServe".into(), why);
+        return nothing_to_serve(view);
     };
     // What served before is not asked for again.
     let served = view.active.as_ref().is_some_and(|(_, active)| *active == target.id);

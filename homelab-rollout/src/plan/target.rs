@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::observed::{Observed, Trouble, TroubleKind, Wanted};
 use super::view::{View, kept};
-use super::{Action, Next};
+use super::{Action, Next, POLL};
 use crate::revision::secret::Marks;
 
 /// Which revision should serve, and why that one.
@@ -14,33 +14,66 @@ pub(super) struct Target {
     pub(super) revision: Option<String>,
     /// Somebody asked for an earlier one: no gates, no steps.
     pub(super) rollback: bool,
-    /// Why the wanted one is not it.
+    /// Why the wanted one is not it, if it failed.
     pub(super) failed: Option<String>,
+    /// Why the wanted one is not it, if somebody went back from it.
+    pub(super) rolled_back: Option<String>,
 }
 
 /// The wanted revision; if that is held, what its mark says; else what is active.
 pub(super) fn choose(observed: &Observed, active: Option<&str>) -> Target {
     let Some(wanted) = observed.wanted.id().or(active) else { return Target::default() };
-    let failed =
-        kept(observed, wanted).filter(|kept| kept.marks.held.is_some() && active != Some(wanted)).map(|kept| {
-            let why = kept.marks.failed.as_deref().unwrap_or("held");
-            format!("revision {wanted} failed: {why}")
-        });
+    let (failed, rolled_back) = why_not(observed, wanted, active);
     let mut seen = BTreeSet::new();
     let (mut revision, mut rollback) = (wanted, false);
     while seen.insert(revision) {
         let Some(held) = kept(observed, revision).and_then(|kept| kept.marks.held.as_deref()) else {
-            return Target { revision: Some(revision.to_owned()), rollback, failed };
+            return Target { revision: Some(revision.to_owned()), rollback, failed, rolled_back };
         };
         if kept(observed, held).is_some_and(|kept| !seen.contains(kept.id.as_str())) {
             (revision, rollback) = (held, true);
         } else if let Some(active) = active {
             (revision, rollback) = (active, false);
         } else {
-            return Target { revision: None, rollback: false, failed };
+            return Target { revision: None, rollback: false, failed, rolled_back };
         }
     }
-    Target { revision: active.map(Into::into), rollback: false, failed }
+    Target { revision: active.map(Into::into), rollback: false, failed, rolled_back }
+}
+
+/// Why what Git asks for does not serve: it failed, or somebody went back from it, or both.
+fn why_not(observed: &Observed, wanted: &str, active: Option<&str>) -> (Option<String>, Option<String>) {
+    let held = kept(observed, wanted).filter(|kept| kept.marks.held.is_some() && active != Some(wanted));
+    let Some(Marks { failed, rolled_back, .. }) = held.map(|kept| &kept.marks) else { return (None, None) };
+    let failed = match (failed, rolled_back) {
+        (None, None) => Some(format!("revision {wanted} is held")),
+        (failed, _) => failed.as_ref().map(|why| format!("revision {wanted} failed: {why}")),
+    };
+    let rolled_back = rolled_back.as_ref().map(|why| match &failed {
+        Some(failed) => format!("{why}; {failed}; {}", until(&observed.app.name, "it")),
+        None => format!("{why}; {}", until(&observed.app.name, &format!("revision {wanted}"))),
+    });
+    (failed, rolled_back)
+}
+
+/// What ends a hold.
+pub(super) fn until(app: &str, what: &str) -> String {
+    format!("{what} is held until Git or a secret moves on, or `homelab app retry {app}`")
+}
+
+/// There is no revision that could serve: says why that is.
+pub(super) fn nothing_to_serve(view: &View<'_>) -> Next {
+    match (&view.target.failed, &view.observed.wanted) {
+        (Some(failed), _) => {
+            let until = until(&view.observed.app.name, "it");
+            Next::Stalled("NothingToServe".into(), format!("{failed}; {until}"))
+        }
+        (None, Wanted::Blocked { message, passing: true, .. }) => Next::Wait("NothingToServe", message.clone(), POLL),
+        (None, Wanted::Blocked { reason, message, passing: false }) => Next::Stalled(reason.clone(), message.clone()),
+        (None, Wanted::Revision { id }) => {
+            Next::Stalled("NothingToServe".into(), format!("revision {id} is not kept yet"))
+        }
+    }
 }
 
 /// Keeps the wanted revision, and lets holds go once Git or a secret has moved on.

@@ -87,7 +87,7 @@ impl<'a> View<'a> {
 
     /// The newest revision that served well before `active`.
     pub(super) fn last_good(&self, active: &str) -> Option<&'a Kept> {
-        let good = |kept: &&Kept| kept.id != active && kept.marks.failed.is_none() && kept.marks.activated_at.is_some();
+        let good = |kept: &&Kept| kept.id != active && kept.marks.is_good() && kept.marks.activated_at.is_some();
         self.observed.revisions.iter().filter(good).max_by_key(|kept| (kept.marks.activated_at, kept.id.as_str()))
     }
 
@@ -113,6 +113,7 @@ impl<'a> View<'a> {
             active: self.active.as_ref().map(|(slot, revision)| (slot.colour(), revision.clone())),
             target: self.target.revision.clone(),
             failed: self.target.failed.clone(),
+            rolled_back: self.target.rolled_back.clone(),
             ready: self.ready(),
             ..Report::default()
         };
@@ -130,7 +131,7 @@ impl<'a> View<'a> {
         let release =
             self.release(idle).filter(|release| !release.idle && release.status == ReleaseStatus::Deployed)?;
         let revision = self.kept(release.revision.as_deref()?)?;
-        let good = revision.id != active && revision.marks.failed.is_none() && revision.marks.activated_at.is_some();
+        let good = revision.id != active && revision.marks.is_good() && revision.marks.activated_at.is_some();
         (good && self.endpoints(idle) > 0)
             .then(|| format!("revision {} runs in {idle}: a rollback takes seconds", revision.id))
     }

@@ -34,6 +34,9 @@ pub struct Marks {
     /// Not rolled out by itself; names the revision that serves instead, or is empty for the active one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// Who went back from it, where to and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
     /// When it last became active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Timestamp>,
@@ -46,6 +49,9 @@ pub struct Marks {
     /// Who paused its rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// Whose edit of the route is taken back, because a person asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub take_back: Option<String>,
     /// When somebody last asked to try it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Timestamp>,
@@ -55,6 +61,11 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Whether nobody and nothing said anything against it.
+    pub fn is_good(&self) -> bool {
+        self.failed.is_none() && self.rolled_back.is_none()
+    }
+
     /// Reads the annotations of a revision Secret; what can not be read counts as absent.
     pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Self {
         let text = |key: &str| annotations.get(key).cloned();
@@ -62,10 +73,12 @@ impl Marks {
         Self {
             failed: text(annotation::FAILED),
             held: text(annotation::HELD),
+            rolled_back: text(annotation::ROLLED_BACK),
             activated_at: time(annotation::ACTIVATED_AT),
             approved: text(annotation::APPROVED),
             promoted: text(annotation::PROMOTED),
             paused: text(annotation::PAUSED),
+            take_back: text(annotation::TAKE_BACK),
             retried_at: time(annotation::RETRIED_AT),
             handled: text(annotation::HANDLED),
         }
@@ -76,10 +89,12 @@ impl Marks {
         BTreeMap::from([
             (annotation::FAILED, self.failed.clone()),
             (annotation::HELD, self.held.clone()),
+            (annotation::ROLLED_BACK, self.rolled_back.clone()),
             (annotation::ACTIVATED_AT, self.activated_at.map(|at| at.to_string())),
             (annotation::APPROVED, self.approved.clone()),
             (annotation::PROMOTED, self.promoted.clone()),
             (annotation::PAUSED, self.paused.clone()),
+            (annotation::TAKE_BACK, self.take_back.clone()),
             (annotation::RETRIED_AT, self.retried_at.map(|at| at.to_string())),
             (annotation::HANDLED, self.handled.clone()),
         ])

@@ -103,10 +103,10 @@ fn condition(status: &AppStatus, type_: &str) -> String {
         .map_or_else(|| "Unknown".into(), |c| c.status.clone())
 }
 
-pub(super) async fn status(cluster: &Cluster, name: &str, listing: Listing) -> Result<()> {
-    watch(listing.watch, async || {
+pub(super) async fn status(cluster: &Cluster, name: &str, again: bool, out: Output) -> Result<()> {
+    watch(again, async || {
         let app = super::get(cluster, name).await?;
-        if let Some(format) = listing.output.format {
+        if let Some(format) = out.format {
             return output::rendered(&json!({"format": FORMAT, "app": Item::of(&app)}), format);
         }
         Ok(picture(&app))
@@ -196,7 +196,7 @@ pub(super) async fn history(cluster: &Cluster, name: &str, out: Output) -> Resul
             age(entry.created.0, now()),
             entry.chart.clone(),
             if entry.secrets.is_empty() { "-".into() } else { entry.secrets.join(",") },
-            entry.failed.clone().unwrap_or_else(|| entry.reason.clone()),
+            entry.failed.as_ref().or(entry.rolled_back.as_ref()).unwrap_or(&entry.reason).clone(),
         ]);
     }
     table.print(&format!("App {}/{name} keeps no revision yet", cluster.namespace))
@@ -205,6 +205,7 @@ pub(super) async fn history(cluster: &Cluster, name: &str, out: Output) -> Resul
 fn word(entry: &HistoryEntry, serves: Option<&str>) -> String {
     match (&entry.failed, &entry.activated_at) {
         _ if serves == Some(entry.revision.as_str()) => state("serves", Some(true)),
+        _ if entry.rolled_back.is_some() => state("rolled back", None),
         (Some(_), _) => state("failed", Some(false)),
         (None, Some(_)) => "served".into(),
         (None, None) => "new".into(),

@@ -17,13 +17,13 @@ pub struct AppStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// One word for people: Serving, RollingOut, Waiting, Failed, Paused, Suspended, Stalled, Deleting.
+    /// One word for people: Serving, RollingOut, Waiting, Failed, RolledBack, Paused, Suspended, Stalled, Deleting.
     #[serde(default)]
     pub phase: String,
     /// What happens now, or is waited for, and why.
     #[serde(default)]
     pub message: String,
-    /// Ready, Reconciling, Stalled, Waiting, Failed, Warm, Paused.
+    /// Ready, Reconciling, Stalled, Waiting, Failed, RolledBack, Warm, Paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// What serves.
@@ -120,6 +120,9 @@ pub struct HistoryEntry {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Who went back from it, where to and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
 }
 
 /// A request, and what came of it.

@@ -14,7 +14,8 @@ use crate::revision::secret::Marks;
 
 pub(super) fn next(view: &View<'_>, strategy: &BlueGreen, active: Colour, serving: &str) -> Next {
     if view.weight(active) < 100 {
-        return back(view, active, serving, view.target.failed.as_deref().unwrap_or("it is what should serve"));
+        let why = view.target.failed.as_deref().or(view.target.rolled_back.as_deref());
+        return back(view, active, serving, why.unwrap_or("it is what should serve"));
     }
     if let Some(TrafficConfirmation::Pending(waiting)) = &view.observed.route.confirmation {
         return Next::Wait(

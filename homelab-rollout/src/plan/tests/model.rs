@@ -139,7 +139,7 @@ impl Cluster {
             Action::Deploy { slot, revision, mode, .. } => self.deploy(*slot, revision, *mode == Mode::Idle),
             Action::Repair { slot, .. } => self.observed.slots.get_mut(slot).unwrap().state.drift.clear(),
             Action::Remove { slot, .. } => drop(self.observed.slots.remove(slot)),
-            Action::Shift { split, version, .. } => self.shift(split, version.as_deref()),
+            Action::Shift { split, version, force, .. } => self.shift(split, version.as_deref(), *force),
             Action::ReleaseRoute => self.observed.route.state = Default::default(),
             Action::CheckGate { gate, revision, failures, .. } => {
                 let rejected = self.rejected.contains(revision);
@@ -180,8 +180,9 @@ impl Cluster {
         self.observed.slots.insert(slot, SlotFacts { state, endpoints: 0 });
     }
 
-    fn shift(&mut self, split: &TrafficSplit, version: Option<&str>) {
+    fn shift(&mut self, split: &TrafficSplit, version: Option<&str>, force: bool) {
         let state = &mut self.observed.route.state;
+        state.edited_by.take_if(|_| force);
         assert_eq!(state.version.as_deref(), version, "planned from another version");
         let all = self.observed.route.capabilities.unwrap().weights;
         let weights: BTreeMap<_, _> =
@@ -243,10 +244,12 @@ impl Cluster {
                 assert!(!busy || own, "a busy colour is overwritten: {action:?}");
             }
             Action::Remove { slot, .. } => assert!(weight(slot) == 0 && !draining, "a busy colour is removed"),
-            Action::Shift { split, .. } => {
+            Action::Shift { split, force, .. } => {
                 let sum: u32 = split.backends.iter().map(|backend| u32::from(backend.weight)).sum();
                 assert_eq!(sum, 100, "weights sum to 100");
-                assert!(route.edited_by.is_none(), "a foreign edit is overwritten");
+                let asked = before.revisions.iter().find_map(|kept| kept.marks.take_back.as_ref());
+                assert_eq!(route.edited_by.is_some(), *force, "force is for foreign edits, and for nothing else");
+                assert!(!force || asked == route.edited_by.as_ref(), "a foreign edit is overwritten unasked");
                 let mut same = true;
                 for backend in &split.backends {
                     let old = route.weights.get(&backend.name).copied().unwrap_or(0);

@@ -57,6 +57,106 @@ fn a_failed_gate_gives_the_warm_revision_back_and_rollback_is_instant() {
 }
 
 #[test]
+fn after_a_rollback_the_app_says_what_serves_and_what_is_held() {
+    for spec in [gated(), super::rolling(json!([]))] {
+        let mut cluster = Cluster::new(spec, true);
+        cluster.converge();
+        cluster.want("r1");
+        cluster.converge();
+        cluster.ask(Verb::Rollback, None);
+        cluster.converge();
+        let report = cluster.plan().report;
+        assert_eq!((report.phase, report.reason.as_str()), (Phase::RolledBack, "RolledBack"));
+        assert_eq!(report.failed, None, "nothing failed");
+        let message = "rolled back to revision r0 by me; revision r1 is held until Git or a secret moves on, or `homelab app retry web`";
+        assert_eq!(report.message, message);
+        assert_eq!(report.rolled_back.as_deref(), Some(message));
+        assert!(report.ready.ready && report.active.is_some_and(|(_, revision)| revision == "r0"));
+        cluster.ask(Verb::Retry, None);
+        cluster.converge();
+        let report = cluster.plan().report;
+        assert_eq!((report.phase, report.rolled_back), (Phase::Serving, None));
+    }
+}
+
+#[test]
+fn a_rollback_from_beside_a_failed_revision_says_both() {
+    let mut cluster = Cluster::new(gated(), true);
+    cluster.converge();
+    cluster.want("r1");
+    cluster.converge();
+    cluster.want("r2");
+    cluster.rejected.insert("r2".into());
+    cluster.converge();
+    assert_eq!(cluster.plan().report.phase, Phase::Failed);
+    cluster.ask(Verb::Rollback, None);
+    cluster.converge();
+    let report = cluster.plan().report;
+    assert_eq!(report.phase, Phase::RolledBack);
+    assert_eq!(
+        report.message,
+        "rolled back to revision r0 by me; revision r2 failed: gate smoke: GET / answered; it is held until Git or a secret moves on, or `homelab app retry web`"
+    );
+    assert!(report.failed.is_some());
+}
+
+#[test]
+fn what_can_not_be_known_is_the_message_also_before_anything_serves() {
+    let why = "secret kv/web/db does not exist or ServiceAccount web/default may not read it";
+    for (spec, passing, phase) in [
+        (gated(), false, Phase::Stalled),
+        (super::rolling(json!([])), false, Phase::Stalled),
+        (gated(), true, Phase::RollingOut),
+        (super::rolling(json!([])), true, Phase::RollingOut),
+    ] {
+        let mut cluster = Cluster::new(spec, true);
+        cluster.observed.app.finalizer = true;
+        cluster.observed.wanted =
+            observed::Wanted::Blocked { reason: "SecretMissing".into(), message: why.into(), passing };
+        let report = cluster.plan().report;
+        assert_eq!((report.phase, report.reason.as_str(), report.message.as_str()), (phase, "SecretMissing", why));
+        assert_eq!(report.stalled.is_some(), !passing);
+    }
+}
+
+#[test]
+fn an_edited_route_is_taken_back_when_somebody_asks_for_that() {
+    let edit = |cluster: &mut Cluster, who: &str| cluster.observed.route.state.edited_by = Some(who.into());
+    let mut cluster = Cluster::new(gated(), true);
+    cluster.converge();
+    cluster.want("r1");
+    while cluster.observed.route.state.weights.get("green") != Some(&50) {
+        cluster.round(usize::MAX);
+        cluster.tick(1);
+    }
+    edit(&mut cluster, "kubectl-edit");
+    let paused = story(&mut cluster, 4);
+    cluster.ask(Verb::Resume, None);
+    let resumed = story(&mut cluster, 30);
+    insta::assert_snapshot!(format!("{paused}\n--- resume\n{resumed}"));
+    edit(&mut cluster, "argocd-controller");
+    let report = cluster.plan().report;
+    assert_eq!(report.phase, Phase::Paused, "asked for once, done once: {report:?}");
+    cluster.observed.route.state.edited_by = None;
+    cluster.ask(Verb::Resume, None);
+    let answer = cluster.plan().report.answer.expect("an answer");
+    assert_eq!((answer.outcome.as_str(), answer.message.as_str()), ("refused", "no rollout is under way"));
+}
+
+#[test]
+fn what_was_asked_of_one_edit_is_not_done_to_another() {
+    let mut cluster = Cluster::new(gated(), true);
+    cluster.converge();
+    cluster.observed.route.state.edited_by = Some("kubectl-edit".into());
+    cluster.ask(Verb::Resume, None);
+    cluster.round(usize::MAX);
+    cluster.observed.route.state.edited_by = Some("argocd-controller".into());
+    cluster.converge();
+    assert_eq!(cluster.plan().report.phase, Phase::Paused);
+    assert!(cluster.observed.revisions.iter().all(|kept| kept.marks.take_back.is_none()));
+}
+
+#[test]
 fn git_that_goes_back_to_what_was_rolled_back_from_is_followed() {
     let mut cluster = Cluster::new(gated(), false);
     story(&mut cluster, 20);
