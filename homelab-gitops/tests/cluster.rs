@@ -1,4 +1,4 @@
-//! The controller against a real API server: `KUBECONFIG=… cargo test -p homelab-gitops --all-features --test cluster -- --ignored`.
+//! The controller against a real API server.
 
 #![expect(
     clippy::disallowed_methods,
@@ -45,13 +45,17 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = Config::infer().await.expect("a kubeconfig of a cluster");
         let client = Client::try_from(config).unwrap();
-        let namespace = format!("gitops-{name}-{}", std::process::id());
+        let namespace = format!("gitops-{name}-{:x}", unique());
         let force = PatchParams::apply("homelab-gitops-test").force();
         for crd in homelab_gitops::api::crds() {
             Api::<CustomResourceDefinition>::all(client.clone())
                 .patch(&crd.name_any(), &force, &Patch::Apply(&crd))
                 .await
                 .unwrap();
+        }
+        // Where the kind is new, the API server serves it a moment later.
+        while Api::<GitSync>::all(client.clone()).list(&ListParams::default().limit(1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let object: Namespace = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
@@ -178,6 +182,11 @@ impl World {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let _ = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
     }
+}
+
+/// Not taken by any test before, so that one cluster can serve many runs.
+fn unique() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros()
 }
 
 fn config(name: &str, value: &str) -> String {
@@ -330,7 +339,7 @@ const CRD: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefi
 #[ignore = "needs a cluster"]
 async fn a_kind_its_object_and_their_namespace_come_in_one_commit() {
     let world = World::new("kinds").await;
-    let id = std::process::id();
+    let id = unique();
     let (kind, plural) = (format!("Thing{id}"), format!("thing{id}s"));
     let crd = CRD
         .replace("GROUP", &format!("{plural}.things.test"))

@@ -111,8 +111,7 @@ impl Pod {
     }
 
     fn run(&self, fake: &Fake) -> Output {
-        let program = std::env::var("HOMELAB_AGENT").unwrap_or_else(|_| env!("CARGO_BIN_EXE_homelab-agent").into());
-        Command::new(program)
+        Command::new(env!("CARGO_BIN_EXE_homelab-agent"))
             .env_clear()
             .env("HOMELAB_SECRETS", &self.secrets)
             .env("HOMELAB_ADDR", format!("https://{}", fake.addr))
@@ -229,20 +228,4 @@ fn a_server_that_is_away_is_named() {
     let log = stderr(&pod.run(&gone));
     assert!(log.contains("can not log in at https://127.0.0.1:1") && log.lines().count() > 2, "{log}");
     assert!(start.elapsed() < Duration::from_secs(3));
-}
-
-/// `HOMELAB_AGENT=… cargo test -p homelab-agent --test it -- --ignored --nocapture`: from start to files written.
-#[test]
-#[ignore = "a measurement: wants a quiet machine and the program as it ships"]
-fn start_to_files_written() {
-    let mut times: Vec<_> = (0..40)
-        .map(|_| {
-            let (fake, pod) = (Fake::start(&[LOGIN, DB, API]), Pod::new(BOTH));
-            let start = Instant::now();
-            assert!(pod.run(&fake).status.success());
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    println!("start to files written: p50 {:?}, p90 {:?}, worst {:?}", times[20], times[36], times[39]);
 }

@@ -34,7 +34,7 @@ struct World {
 }
 
 impl World {
-    async fn new(namespace: &str) -> (Self, Context) {
+    async fn new(name: &str) -> (Self, Context) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = kube::Config::infer().await.unwrap();
         let clients = Clients::new(config).unwrap();
@@ -48,9 +48,10 @@ impl World {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = format!("rollout-{name}-{:x}", jiff::Timestamp::now().as_microsecond());
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        namespaces.patch(namespace, &params, &Patch::Apply(&object)).await.unwrap();
-        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+        namespaces.patch(&namespace, &params, &Patch::Apply(&object)).await.unwrap();
+        let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &namespace);
         let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "default-admin"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
             "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}]});
@@ -62,7 +63,7 @@ impl World {
         std::fs::write(chart.path().join("Chart.yaml"), "name: web\nversion: 1.0.0\n").unwrap();
         let world = Self {
             client: client.clone(),
-            namespace: namespace.into(),
+            namespace: namespace.clone(),
             user,
             deployer: MemoryDeployer::default(),
             traffic: MemoryTraffic::default(),
@@ -75,7 +76,7 @@ impl World {
             watches: Watches::new(client.clone()),
             events: Events::new(client, "homelab-rollout", "test"),
             clients,
-            namespaces: vec![namespace.into()],
+            namespaces: vec![namespace],
             deployer: Arc::new(world.deployer.clone()),
             traffic: Arc::new(world.traffic.clone()),
             secrets: Arc::new(world.secrets.clone()),
@@ -85,13 +86,8 @@ impl World {
         (world, context)
     }
 
-    /// What a run before left behind goes.
-    async fn clean(&self) {
-        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        while self.apps().get_opt("web").await.unwrap().is_some() {
-            let _ = self.apps().delete("web", &DeleteParams::default()).await;
-            let _ = self.apps().patch("web", &PatchParams::default(), &free).await;
-        }
+    async fn end(self) {
+        Api::<Namespace>::all(self.client).delete(&self.namespace, &DeleteParams::default()).await.unwrap();
     }
 
     async fn endpoints(&self, service: &str) {
@@ -156,8 +152,7 @@ fn active(app: &App) -> (Option<String>, String) {
 #[tokio::test]
 #[ignore = "needs a cluster"]
 async fn an_app_lives() {
-    let (world, context) = World::new("rollout-lives").await;
-    world.clean().await;
+    let (world, context) = World::new("lives").await;
     let controller = tokio::spawn(run(context, std::future::pending()));
 
     world.apply("t1", spec()).await;
@@ -183,7 +178,8 @@ async fn an_app_lives() {
     assert_eq!(reasons, ["secret kv/web/db is now version 2", "first revision"]);
 
     world.ask("id=3;verb=rollback;reason=too slow").await;
-    let back = world.until("blue serves again", |app| active(app) == active(&first) && phase(app) == "Failed").await;
+    let back =
+        world.until("blue serves again", |app| active(app) == active(&first) && phase(app) == "RolledBack").await;
     assert_eq!(
         back.status.unwrap().last_request.unwrap().message,
         format!("rolled back to revision {} by {}: too slow", active(&first).1, world.user)
@@ -214,15 +210,16 @@ async fn an_app_lives() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(world.secrets.pins().is_empty() && !world.traffic.state("rollout-lives/web").exists);
-    assert!(world.deployer.state("rollout-lives/web-blue").is_none());
+    assert!(world.secrets.pins().is_empty() && !world.traffic.state(&format!("{}/web", world.namespace)).exists);
+    assert!(world.deployer.state(&format!("{}/web-blue", world.namespace)).is_none());
     controller.abort();
+    world.end().await;
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster"]
 async fn the_api_server_names_mistakes() {
-    let (world, _) = World::new("rollout-cel").await;
+    let (world, _) = World::new("cel").await;
     let with = |change: fn(&mut Value)| {
         let mut spec = spec();
         change(&mut spec);
@@ -256,4 +253,5 @@ async fn the_api_server_names_mistakes() {
         let error = world.apps().create(&dry, &app).await.unwrap_err().to_string();
         assert!(error.contains(part), "{part}: {error}");
     }
+    world.end().await;
 }

@@ -158,9 +158,8 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.unwrap();
         let namespaces: Api<Namespace> = Api::all(client.clone());
-        let name = format!("secrets-login-{}", std::process::id());
-        let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
-        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        let namespace = serde_json::from_value(json!({ "metadata": { "generateName": "secrets-login-" } })).unwrap();
+        let name = namespaces.create(&PostParams::default(), &namespace).await.unwrap().metadata.name.unwrap();
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
         let account = serde_json::from_value(json!({ "metadata": { "name": "web" } })).unwrap();
         accounts.create(&PostParams::default(), &account).await.unwrap();

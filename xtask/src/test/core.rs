@@ -15,6 +15,8 @@ use crate::{
 
 /// The cluster that the tests use.
 const CLUSTER: &str = "test";
+/// The step that runs every test on it.
+const ON_CLUSTER: &str = "end-to-end, libraries on a cluster";
 /// The four libraries and what they share: each must hold without its features, too.
 const LIBRARIES: [&str; 5] = ["homelab-core", "homelab-secrets", "homelab-gitops", "homelab-rollout", "homelab-mesh"];
 
@@ -27,16 +29,16 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
     step(report, "format", || once(cargo().args(["fmt", "--all", "--check"]).run()));
     step(report, "lints", || once(lints()));
     step(report, "lints without features", || once(LIBRARIES.iter().try_for_each(|l| lints_bare(l))));
-    let mut inventory = None;
+    let mut on_cluster = None;
     step(report, "tests compile", || {
-        inventory = Some(nextest::list(nextest)?);
+        on_cluster = Some(nextest::list(nextest)?);
         Ok(Counts::one_passed())
     });
-    let Some(inventory) = inventory else {
+    let Some(on_cluster) = on_cluster else {
         report.not_run("unit, contract and property tests", 0, "the tests do not compile");
         return Ok(());
     };
-    step(report, "unit, contract and property tests", || nextest::unit(nextest, inventory));
+    step(report, "unit, contract and property tests", || nextest::unit(nextest));
     step(report, "documentation's examples", nextest::doc);
     step(report, "dependencies", || once(dependencies(&checks)));
     step(report, "tidy", || once(tidy::run()));
@@ -45,20 +47,20 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
         say(format!("downloading ahead failed, which is tried again below: {error:#}"));
     }
     match options.fast {
-        true => report.not_run("end-to-end", inventory.end_to_end, &format!("{} tests (--fast)", inventory.end_to_end)),
-        false => end_to_end(options, report, nextest, inventory.end_to_end),
+        true => report.not_run(ON_CLUSTER, on_cluster, &format!("{on_cluster} tests (--fast)")),
+        false => with_cluster(options, report, nextest, on_cluster),
     }
     Ok(())
 }
 
-fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usize) {
+fn with_cluster(options: &Options, report: &mut Report, nextest: &Path, tests: usize) {
     let mut built = None;
     step(report, "images", || {
         built = Some(image::all(crate::cargo::HOMELAB.profile)?);
         Ok(Counts::one_passed())
     });
     let Some(built) = built else {
-        return report.not_run("end-to-end", tests, "there are no images");
+        return report.not_run(ON_CLUSTER, tests, "there are no images");
     };
     let mut cluster = None;
     step(report, "cluster", || {
@@ -70,11 +72,11 @@ fn end_to_end(options: &Options, report: &mut Report, nextest: &Path, tests: usi
         Ok(Counts::one_passed())
     });
     let Some(cluster) = cluster else {
-        return report.not_run("end-to-end", tests, "there is no cluster");
+        return report.not_run(ON_CLUSTER, tests, "there is no cluster");
     };
-    let passed = step(report, "end-to-end", || {
+    let passed = step(report, ON_CLUSTER, || {
         let env = [cluster.env()?, built.env()].concat();
-        nextest::end_to_end(nextest, &env)
+        nextest::cluster(nextest, &env)
     });
     if !passed {
         keep_logs(&cluster);

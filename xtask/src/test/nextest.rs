@@ -1,7 +1,7 @@
 //! Running the workspace's tests and counting them.
 //!
-//! Every call names the whole workspace with all features and picks by filter: another selection would be another set of
-//! features, and everything would be compiled again.
+//! Every call names the whole workspace with all features: another selection would be another set of features, and
+//! everything would be compiled again. Tests that need a cluster are ignored, so that `cargo test` passes without one.
 
 use std::{ffi::OsString, path::Path};
 
@@ -15,37 +15,22 @@ use crate::{
     shell::Cmd,
 };
 
-/// The binary with the tests that need a cluster.
-const END_TO_END: &str = "homelab-tests::it";
-
-/// Which tests exist, by what they need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inventory {
-    /// Tests that need a cluster.
-    pub(crate) end_to_end: usize,
-    /// Other tests that are ignored.
-    pub(crate) ignored: usize,
-}
-
-/// Compiles all tests and says which there are.
-pub(crate) fn list(nextest: &Path) -> Result<Inventory> {
-    let said = command(nextest, "list").args(["--run-ignored", "all", "--message-format", "json"]).read_shown()?;
-    inventory(&said)
+/// Compiles all tests and says how many need a cluster: those are ignored, and no others (see `tidy`).
+pub(crate) fn list(nextest: &Path) -> Result<usize> {
+    let said = command(nextest, "list").args(["--run-ignored", "only", "--message-format", "json"]).read_shown()?;
+    on_cluster(&said)
 }
 
 /// Runs all tests that need no cluster.
-pub(crate) fn unit(nextest: &Path, inventory: Inventory) -> Result<Counts> {
-    let filter = format!("not binary_id({END_TO_END})");
-    let counts = run(command(nextest, "run").args(["--no-fail-fast", "--no-tests=pass", "-E", &filter]))?;
-    // Nextest's own count has those that the filter left out, too.
-    Ok(Counts { skipped: inventory.ignored, ..counts })
+pub(crate) fn unit(nextest: &Path) -> Result<Counts> {
+    let cmd = command(nextest, "run").args(["--no-fail-fast"]);
+    // Those that need a cluster count where they are run, or not run.
+    Ok(Counts { skipped: 0, ..run(cmd)? })
 }
 
-/// Runs all tests that need a cluster.
-pub(crate) fn end_to_end(nextest: &Path, env: &[(String, OsString)]) -> Result<Counts> {
-    let filter = format!("binary_id({END_TO_END})");
-    let cmd =
-        command(nextest, "run").args(["--profile", "cluster", "--run-ignored", "all", "--no-fail-fast", "-E", &filter]);
+/// Runs all tests that need a cluster: the end-to-end tests, and those of the libraries that talk to an API server.
+pub(crate) fn cluster(nextest: &Path, env: &[(String, OsString)]) -> Result<Counts> {
+    let cmd = command(nextest, "run").args(["--profile", "cluster", "--run-ignored", "only", "--no-fail-fast"]);
     Ok(Counts { skipped: 0, ..run(cmd.envs(env))? })
 }
 
@@ -72,18 +57,12 @@ fn run(cmd: Cmd) -> Result<Counts> {
     Ok(counts)
 }
 
-fn inventory(json: &str) -> Result<Inventory> {
+/// How many ignored tests nextest's list has.
+fn on_cluster(json: &str) -> Result<usize> {
     let list: Value = serde_json::from_str(json.trim()).context("`cargo nextest list` did not print JSON")?;
     let suites = list["rust-suites"].as_object().context("`cargo nextest list` named no test binaries")?;
-    let mut found = Inventory::default();
-    for (id, suite) in suites {
-        let cases = suite["testcases"].as_object().into_iter().flatten();
-        match id == END_TO_END {
-            true => found.end_to_end += cases.count(),
-            false => found.ignored += cases.filter(|(_, case)| case["ignored"] == true).count(),
-        }
-    }
-    Ok(found)
+    let cases = suites.values().filter_map(|suite| suite["testcases"].as_object()).flatten();
+    Ok(cases.filter(|(_, case)| case["ignored"] == true).count())
 }
 
 /// Adds up nextest's summary (`Summary [1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 2 skipped`) and libtest's
@@ -146,10 +125,10 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
     }
 
     #[test]
-    fn ignored_tests_count_apart_from_those_that_need_a_cluster() {
+    fn ignored_tests_of_every_binary_need_a_cluster() {
         let json = r#"{"rust-suites": {
             "homelab-tests::it": {"testcases": {"a": {"ignored": true}, "b": {"ignored": true}}},
             "homelab-core": {"testcases": {"c": {"ignored": false}, "d": {"ignored": true}}}}}"#;
-        assert_eq!(inventory(json).unwrap(), Inventory { end_to_end: 2, ignored: 1 });
+        assert_eq!(on_cluster(json).unwrap(), 3);
     }
 }

@@ -99,12 +99,9 @@ async fn a_full_disk_is_said_and_loses_nothing() {
 
 const CHILD_FILE: &str = "HOMELAB_TEST_EMBEDDED_FILE";
 
-/// Not a test of its own: the writer that [`acknowledged_commits_survive_kill_9`] starts and kills.
-#[tokio::test]
-#[ignore = "the child of acknowledged_commits_survive_kill_9"]
-async fn child_writes_until_killed() {
-    let Some(path) = std::env::var_os(CHILD_FILE) else { return };
-    let store = Embedded::open(Path::new(&path)).unwrap();
+/// The part of the child that [`acknowledged_commits_survive_kill_9`] starts and kills.
+async fn write_until_killed(path: &Path) {
+    let store = Embedded::open(path).unwrap();
     let mut head = store.head().await.unwrap();
     loop {
         let number = head.next().0;
@@ -115,12 +112,15 @@ async fn child_writes_until_killed() {
 
 #[tokio::test]
 async fn acknowledged_commits_survive_kill_9() {
+    if let Some(path) = std::env::var_os(CHILD_FILE) {
+        return write_until_killed(Path::new(&path)).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let mut acknowledged = 0;
     for round in 1..=5 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "backend::embedded::tests::child_writes_until_killed"])
+            .args(["--exact", "--nocapture", "backend::embedded::tests::acknowledged_commits_survive_kill_9"])
             .env(CHILD_FILE, &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
