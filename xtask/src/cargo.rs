@@ -18,14 +18,20 @@ pub(crate) struct Program {
     pub(crate) binary: &'static str,
     /// The profile to build it with.
     pub(crate) profile: &'static str,
+    /// The feature with which a build of profile `dev` shares every dependency with the workspace's tests: a program alone
+    /// asks less of tokio and others than all together, and cargo would compile them, and all that use them, once more.
+    shared: Option<&'static str>,
 }
 
 /// The daemon and command line, as developers build it.
-pub(crate) const HOMELAB: Program = Program { package: "homelab-bin", binary: "homelab", profile: "dev" };
+pub(crate) const HOMELAB: Program =
+    Program { package: "homelab-bin", binary: "homelab", profile: "dev", shared: Some("development") };
 /// What runs in other people's pods, as it ships.
-pub(crate) const AGENT: Program = Program { package: "homelab-agent", binary: "homelab-agent", profile: "agent" };
+pub(crate) const AGENT: Program =
+    Program { package: "homelab-agent", binary: "homelab-agent", profile: "agent", shared: None };
 /// The application that demo and tests roll out.
-pub(crate) const TESTAPP: Program = Program { package: "homelab-testapp", binary: "homelab-testapp", profile: "dev" };
+pub(crate) const TESTAPP: Program =
+    Program { package: "homelab-testapp", binary: "homelab-testapp", profile: "dev", shared: None };
 
 /// A `cargo` command in the workspace: the cargo that runs this program, with its toolchain.
 pub(crate) fn cargo() -> Cmd {
@@ -49,13 +55,27 @@ impl Program {
     /// The same with another profile.
     pub(crate) fn build_as(&self, profile: &str) -> Result<PathBuf> {
         say(format!("building {} (profile {profile})", self.binary));
+        let features = self.shared.filter(|_| profile == "dev").map(|feature| format!("--features={feature}"));
         let said = cargo()
             .args(["rustc", "--quiet", "--package", self.package, "--bin", self.binary, "--profile", profile])
+            .args(features)
             .args(["--message-format=json-render-diagnostics", "--", "-C", "target-feature=+crt-static"])
             .read_shown()
             .with_context(|| format!("{} does not build; its messages are above", self.binary))?;
         executable(&said, self.binary).with_context(|| format!("cargo built no program {}", self.binary))
     }
+}
+
+/// Builds a program of the workspace that runs on this machine only, and says where it is.
+pub(crate) fn build_here(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+    // In development as the tests are built, whose dependencies are then the same.
+    let selection = if profile == "dev" { vec!["--workspace", "--all-features"] } else { vec!["--package", package] };
+    let said = cargo()
+        .args(["build", "--quiet", "--bin", binary, "--profile", profile, "--message-format=json-render-diagnostics"])
+        .args(selection)
+        .read_shown()
+        .with_context(|| format!("{binary} does not build; its messages are above"))?;
+    executable(&said, binary).with_context(|| format!("cargo built no program {binary}"))
 }
 
 /// The file that cargo's messages name for this binary.

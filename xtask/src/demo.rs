@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use lexopt::Arg;
 
 use crate::{
-    cargo::cargo,
+    cargo::build_here,
     cluster::{self, Cluster},
     image,
-    shell::say,
+    shell::{Cmd, say},
 };
 
 /// What was asked for.
@@ -58,8 +58,8 @@ fn options(mut args: lexopt::Parser) -> Result<Options> {
 }
 
 fn run(program: &str, profile: &str, words: &[String], cluster: &Cluster, built: &image::Built) -> Result<bool> {
-    let cmd = cargo().args(["run", "--quiet", "--package", "homelab-tests", "--bin", program, "--profile", profile]);
-    let mut cmd = cmd.arg("--").args(words).envs(&cluster.env()?).envs(&built.env()).into_inner();
+    let file = build_here("homelab-tests", program, profile)?;
+    let mut cmd = Cmd::new(file).args(words).envs(&cluster.env()?).envs(&built.env()).into_inner();
     let status = cmd.status().with_context(|| format!("the program `{program}` can not be started"))?;
     Ok(status.success())
 }
