@@ -12,6 +12,8 @@ use tokio::sync::broadcast;
 
 use crate::Error;
 
+pub mod audit;
+pub mod audit_file;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;

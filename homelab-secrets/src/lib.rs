@@ -3,13 +3,14 @@
 //! Floors, each reaching only downwards:
 //!
 //! - base, pure: [`seal`] (AES-256-SIV), [`keys`] (slot → root → data keys), [`kv`] (all rules of KV v2), [`policy`],
-//!   [`api`] (kinds), [`inject`] (what brings secrets into a pod template);
+//!   [`audit`] (records in a chain), [`api`] (kinds), [`inject`] (what brings secrets into a pod template);
 //! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
 //! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies in step with the cluster.
 //!
 //! A value is open only between [`store`] and its caller. No error, log line or `Debug` form of this crate holds one.
 
 pub mod api;
+pub mod audit;
 pub mod error;
 mod hex;
 pub mod inject;

@@ -1,5 +1,9 @@
 //! For tests: the contract that every [`Backend`] keeps, and a host whose clock stands where it is put.
 
+mod audit;
+
+pub use audit::audit_contract;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
