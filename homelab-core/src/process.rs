@@ -1,5 +1,8 @@
 //! The only place that starts a program: cleared environment, no inherited descriptors, time and output limits, and its
 //! whole process group is killed when it runs over or is dropped.
+//!
+//! Who is killed with SIGKILL can not kill in turn. What it has started then ends with its container, where it is the
+//! first process, or with its systemd unit, whose control group goes; of a daemon started by hand it runs to its own end.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
