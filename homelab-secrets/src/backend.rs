@@ -76,6 +76,12 @@ pub enum BackendError {
         /// File or object.
         place: String,
     },
+    /// The disk can only be read.
+    #[error("{place} is on a disk that can only be read: mount it for writing")]
+    ReadOnly {
+        /// File or object.
+        place: String,
+    },
     /// Another process has it.
     #[error("{place} is open in another process: stop that one first")]
     InUse {

@@ -27,6 +27,9 @@ pub struct VersionInfo {
     /// From when on it counts as deleted; may lie ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<Timestamp>,
+    /// Somebody deleted it: that holds whatever the clock says, even when it is put back to before that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_hand: bool,
     /// Its value is gone for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroyed: bool,
@@ -35,7 +38,7 @@ pub struct VersionInfo {
 impl VersionInfo {
     /// Whether its value may be read at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        !self.destroyed && self.deleted.is_none_or(|at| at > now)
+        !self.destroyed && !self.by_hand && self.deleted.is_none_or(|at| at > now)
     }
 }
 
@@ -155,12 +158,14 @@ pub fn apply(
             Ok(mark(state, versions, now, |info| {
                 if info.is_live(now) {
                     info.deleted = Some(now);
+                    info.by_hand = true;
                 }
             }))
         }
         Command::Undelete(versions) => Ok(mark(state, versions, now, |info| {
             if !info.destroyed {
                 info.deleted = None;
+                info.by_hand = false;
             }
         })),
         Command::Destroy(versions) => Ok(destroy(state, versions, now)),
@@ -248,7 +253,7 @@ fn put(mut state: State, cas: Option<u64>, mount: &MountSettings, now: Timestamp
     state.current += 1;
     state.updated = now;
     let deleted = state.settings.version_ends(mount, now);
-    state.versions.insert(state.current, VersionInfo { created: now, deleted, destroyed: false });
+    state.versions.insert(state.current, VersionInfo { created: now, deleted, by_hand: false, destroyed: false });
     let mut effects = vec![Effect::Write(state.current)];
     effects.extend(state.prune(mount));
     Ok((Some(state), effects))

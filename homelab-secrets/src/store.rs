@@ -5,7 +5,7 @@
 //! committed in between it starts over. So a write has happened whole or not at all, in whatever process it is made.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use jiff::Timestamp;
 
@@ -20,9 +20,12 @@ mod open;
 mod path;
 mod pins;
 mod record;
+mod reseal;
 mod resolve;
+mod rotation;
 mod step;
 mod value;
+mod vault;
 mod write;
 
 pub use changes::{Changed, Changes};
@@ -30,7 +33,9 @@ pub use documents::MAX_DOCUMENT;
 pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
 pub use resolve::Resolved;
+pub use rotation::{Progress, SlotInfo};
 pub use value::{Secret, SecretData};
+pub use vault::{SealStatus, Vault};
 
 use open::Open;
 use record::PathRecord;
@@ -42,6 +47,8 @@ pub const KV_MOUNT: &str = "kv";
 /// Largest value, as its written JSON.
 pub const MAX_VALUE: usize = 512 * 1024;
 const PAGE: usize = 256;
+/// How often a read starts over.
+const READS: usize = 3;
 
 /// How to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +82,7 @@ struct Inner {
     /// `None` while the store is sealed.
     open: RwLock<Option<Arc<Open>>>,
     queue: Queue,
+    resealing: Mutex<Option<Progress>>,
 }
 
 impl std::fmt::Debug for SecretStore {
@@ -103,30 +111,48 @@ impl SecretStore {
 
     /// The newest version, or `version`, with or without its value; `None` if there is none.
     pub async fn find(&self, path: &SecretPath, version: Option<u64>) -> Result<Option<Found>, Error> {
-        // A version can be pruned between the two reads; then the state has moved on and says so.
-        for _ in 0..3 {
+        // A version can be pruned, or its key replaced, between the two reads; then the state has moved on and says so.
+        for _ in 0..READS {
             let open = self.opened()?;
-            let Some(loaded) = self.load(&open, path).await? else { return Ok(None) };
-            let state = &loaded.record.state;
-            let version = version.filter(|v| *v != 0).unwrap_or(state.current);
-            let Some(info) = state.versions.get(&version).cloned() else { return Ok(None) };
-            let custom = state.settings.custom.clone();
-            if !info.is_live(self.0.host.now()) {
-                return Ok(Some(Found { version, info, custom, secret: None }));
-            }
-            let key = record::version_key(&open.mount(path.mount())?.id, path.inner(), version);
-            if let Some(sealed) = self.0.backend.get(&key).await? {
-                let secret = open.version(path, &loaded, version, &sealed)?;
-                return Ok(Some(Found { version, info, custom, secret: Some(secret) }));
+            match self.find_in(&open, path, version).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) if may_pass(&error) && self.moved_on(&open).await? => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Error::Unsealed { what: format!("the value of {path}") })
     }
 
+    /// `None`: the value that the state names has just gone.
+    async fn find_in(
+        &self,
+        open: &Open,
+        path: &SecretPath,
+        version: Option<u64>,
+    ) -> Result<Option<Option<Found>>, Error> {
+        let Some(loaded) = self.load(open, path).await? else { return Ok(Some(None)) };
+        let state = &loaded.record.state;
+        let version = version.filter(|v| *v != 0).unwrap_or(state.current);
+        let Some(info) = state.versions.get(&version).cloned() else { return Ok(Some(None)) };
+        let custom = state.settings.custom.clone();
+        if !info.is_live(self.now()) {
+            return Ok(Some(Some(Found { version, info, custom, secret: None })));
+        }
+        let key = record::version_key(&open.mount(path.mount())?.id, path.inner(), version);
+        let Some(sealed) = self.0.backend.get(&key).await? else { return Ok(None) };
+        let secret = Some(open.version(path, &loaded, version, &sealed)?);
+        Ok(Some(Some(Found { version, info, custom, secret })))
+    }
+
     /// Everything about a path but its values; `None` if there is no such path.
     pub async fn history(&self, path: &SecretPath) -> Result<Option<State>, Error> {
         let open = self.opened()?;
-        Ok(self.load(&open, path).await?.map(|loaded| loaded.record.state))
+        let loaded = match self.load(&open, path).await {
+            Err(error) if may_pass(&error) && self.moved_on(&open).await? => self.load(&*self.opened()?, path).await?,
+            other => other?,
+        };
+        Ok(loaded.map(|loaded| loaded.record.state))
     }
 
     /// Names in a folder, sorted; those of folders end with a slash. Empty if there are none.
@@ -221,10 +247,17 @@ impl SecretStore {
     }
 }
 
+/// Whether an error can come of keys or mounts that were replaced in between.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Unsealed { .. } | Error::NotFound(_))
+}
+
 fn written(done: Stepped) -> Result<(u64, State), Error> {
     let state = done.state.ok_or_else(|| Error::Bug("a write left no state".into()))?;
     Ok((state.current, state))
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

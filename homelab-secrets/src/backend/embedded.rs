@@ -1,10 +1,12 @@
 //! Records in one file (redb): the default store of a home.
 //!
-//! One process at a time. A commit is on disk before it is answered. After an I/O error (a full disk, say) redb wants to
-//! be opened anew; that happens by itself with the next call.
+//! One process at a time. A commit is on disk before it is answered, in two phases and with what redb needs to open the
+//! file quickly after a crash ("quick repair"). After an I/O error (a full disk, say) redb wants to be opened anew; that
+//! happens by itself with the next call.
+//!
+//! Single records are read where the caller is: they come out of redb's cache or the system's, and going to another
+//! thread and back takes several times as long as that.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,12 +14,12 @@ use async_trait::async_trait;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use tokio::sync::broadcast;
 
+mod file;
+
 use super::{Backend, BackendError, Batch, CHANGES_KEPT, Change, Head};
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records/1");
 const HEAD: TableDefinition<'_, (), u64> = TableDefinition::new("head/1");
-/// redb's own default is 1 GiB; a home's whole store fits in this.
-const CACHE_BYTES: usize = 8 << 20;
 
 /// Opens the database: an argument, so that tests can give one whose disk is full.
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
@@ -43,12 +45,7 @@ impl Embedded {
     /// Opens the file at `path`, or makes it, readable by its owner only.
     pub fn open(path: &Path) -> Result<Self, BackendError> {
         let file: PathBuf = path.into();
-        let embedded = Self::with(path.display().to_string(), Box::new(move || open_file(&file)))?;
-        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            // A new file is durable once its name is.
-            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| embedded.0.failed(&e))?;
-        }
-        Ok(embedded)
+        Self::with(path.display().to_string(), Box::new(move || file::open(&file, &|file| file)))
     }
 
     fn with(place: String, open: Opener) -> Result<Self, BackendError> {
@@ -66,11 +63,6 @@ impl Embedded {
         let done = tokio::task::spawn_blocking(move || work(&inner)).await;
         done.unwrap_or_else(|e| Err(self.0.failed(&e)))
     }
-}
-
-fn open_file(path: &Path) -> Result<Database, DatabaseError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(redb::backends::FileBackend::new(file)?)
 }
 
 /// What stops a step: an answer of ours, or a failure of redb.
@@ -95,6 +87,9 @@ impl Inner {
         match error {
             redb::Error::DatabaseAlreadyOpen => BackendError::InUse { place },
             redb::Error::Io(e) if is_full(e) => BackendError::Full { place },
+            redb::Error::Io(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                BackendError::ReadOnly { place }
+            }
             other => self.failed(other),
         }
     }
@@ -115,8 +110,13 @@ impl Inner {
         Err(self.explain(&error))
     }
 
+    /// Opening takes a while.
+    fn is_open(&self) -> bool {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn ensure_open(&self) -> Result<(), BackendError> {
-        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if self.is_open() {
             return Ok(());
         }
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +151,8 @@ impl Inner {
 
     fn commit(&self, on: Head, batch: &Batch) -> Result<Head, BackendError> {
         self.with_database(|database| {
-            let write = database.begin_write()?;
+            let mut write = database.begin_write()?;
+            write.set_quick_repair(true);
             {
                 let mut head = write.open_table(HEAD)?;
                 let now = Head(head.get(())?.map_or(0, |head| head.value()));
@@ -207,10 +208,13 @@ fn is_full(error: &std::io::Error) -> bool {
 #[async_trait]
 impl Backend for Embedded {
     async fn head(&self) -> Result<Head, BackendError> {
-        self.blocking(Inner::head).await
+        if self.0.is_open() { self.0.head() } else { self.blocking(Inner::head).await }
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        if self.0.is_open() {
+            return self.0.get(key);
+        }
         let key = key.to_owned();
         self.blocking(move |inner| inner.get(&key)).await
     }
@@ -229,5 +233,7 @@ impl Backend for Embedded {
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

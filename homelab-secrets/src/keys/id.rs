@@ -31,7 +31,8 @@ impl KeyId {
         Ok(Self(bytes))
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads 32 hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
         crate::hex::decode(text)?.try_into().ok().map(Self)
     }
 }

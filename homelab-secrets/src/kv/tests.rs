@@ -210,6 +210,25 @@ fn who_loses_a_pinned_version_is_named() {
 }
 
 #[test]
+fn a_clock_that_jumps_brings_nothing_back_and_loses_nothing() {
+    let apply = |state: Option<&State>, command: &Command, second| apply(state, command, &PLAIN, at(second)).unwrap().0;
+    let state = apply(None, &put(None), 0);
+    let state = apply(state.as_ref(), &put(None), 0);
+    let far = 1_000_000_000;
+    let state = apply(state.as_ref(), &Command::Delete(vec![1]), far);
+    let state = apply(state.as_ref(), &put(Some(2)), -far);
+    let state = state.unwrap();
+    let live = |second| state.versions.iter().filter(move |(_, info)| info.is_live(at(second))).map(|(v, _)| *v);
+    for second in [-far, 0, far + 1] {
+        assert_eq!(live(second).collect::<Vec<_>>(), [2, 3], "at {second}");
+    }
+    let after = SettingsChange { delete_version_after: Some(SignedDuration::MAX), ..Default::default() };
+    let state = apply(Some(&state), &Command::Set(after), 0);
+    let state = apply(state.as_ref(), &put(None), far);
+    assert!(state.unwrap().versions[&4].is_live(at(far)), "an end past all time is none");
+}
+
+#[test]
 fn only_values_that_exist_can_be_pinned() {
     assert_eq!(run(&[pin("r", &[1])]), "gone (there is no such secret)");
     assert_eq!(run(&[put(None), pin("r", &[2])]), "1 (there is no version 2)");

@@ -29,6 +29,7 @@ impl SecretStore {
     /// All documents of a kind with their names, in order of their bytes.
     pub async fn documents<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(String, T)>, Error> {
         check_kind(kind)?;
+        self.opened()?;
         let prefix = format!("{DOCUMENTS}{kind}/");
         let (mut found, mut after) = (Vec::new(), String::new());
         loop {
@@ -36,7 +37,7 @@ impl SecretStore {
             let Some((last, _)) = page.last() else { return Ok(found) };
             after.clone_from(last);
             for (key, sealed) in &page {
-                found.push((key[prefix.len()..].to_owned(), self.open_document(key, sealed)?));
+                found.push((key[prefix.len()..].to_owned(), self.open_document(key, sealed).await?));
             }
         }
     }
@@ -87,13 +88,19 @@ impl SecretStore {
     }
 
     async fn stored_document<T: DeserializeOwned>(&self, key: &str) -> Result<Option<(Vec<u8>, T)>, Error> {
+        // A sealed store does not say what is not there either.
+        self.opened()?;
         let Some(sealed) = self.0.backend.get(key).await? else { return Ok(None) };
-        let content = self.open_document(key, &sealed)?;
+        let content = self.open_document(key, &sealed).await?;
         Ok(Some((sealed, content)))
     }
 
-    fn open_document<T: DeserializeOwned>(&self, key: &str, sealed: &[u8]) -> Result<T, Error> {
-        self.opened()?.state(Place { mount: &record::SYSTEM, path: key }, sealed)
+    async fn open_document<T: DeserializeOwned>(&self, key: &str, sealed: &[u8]) -> Result<T, Error> {
+        let (place, open) = (Place { mount: &record::SYSTEM, path: key }, self.opened()?);
+        match open.state(place, sealed) {
+            Err(Error::Unsealed { .. }) if self.moved_on(&open).await? => self.opened()?.state(place, sealed),
+            other => other,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an open store knows: keys and mounts, as they were at one head.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::de::DeserializeOwned;
 
@@ -9,7 +9,7 @@ use super::write::Queue;
 use super::{Inner, KV_MOUNT, Loaded, Mount, Secret, SecretData, SecretPath, SecretStore};
 use crate::Error;
 use crate::backend::{Backend, Batch, Head, Host};
-use crate::keys::{KeyTable, Keyring, Unlock};
+use crate::keys::{KeyTable, Keyring, NewSlot, Unlock};
 use crate::kv::MountSettings;
 use crate::seal::{Form, Place};
 
@@ -17,6 +17,8 @@ use crate::seal::{Form, Place};
 #[derive(Clone)]
 pub(super) struct Open {
     pub(super) keys: Arc<Keyring>,
+    /// What the keys were opened from.
+    pub(super) table: Arc<KeyTable>,
     /// Also those that are going.
     pub(super) mounts: Arc<Vec<Mount>>,
     /// Head at which this was known to be the newest.
@@ -67,23 +69,70 @@ impl Open {
 impl SecretStore {
     /// Opens what is in `backend`; an empty one gets new keys, a slot for `unlock`, and the mount `kv`.
     pub async fn open_or_init(backend: Arc<dyn Backend>, unlock: Unlock, host: Arc<dyn Host>) -> Result<Self, Error> {
-        if backend.head().await? == Head(0) {
-            init(&*backend, &unlock, &*host).await?;
+        let store = Self::sealed(backend, host);
+        if store.0.backend.head().await? == Head(0) {
+            store.initialize(vec![unlock]).await?;
+        } else {
+            store.unseal(unlock).await?;
         }
-        // First the head: what is read after it is at least as new.
-        let seen = backend.head().await?;
-        let table = backend.get(record::KEY_TABLE).await?;
-        let table = table
-            .ok_or_else(|| Error::Invalid("the store has records but no key table: restore it from a backup".into()))?;
-        let table = KeyTable::from_json(&table)?;
-        // A passphrase takes argon2id tens of milliseconds and 64 MiB: not on a thread that serves others.
-        let keys = tokio::task::spawn_blocking(move || table.open(&unlock)).await;
-        let keys = Arc::new(keys.map_err(|_| Error::Bug("opening the keys was cut off".into()))??);
-        let mounts = Arc::new(read_mounts(&*backend, &keys).await?);
-        let open = RwLock::new(Some(Arc::new(Open { keys, mounts, seen })));
-        let store = Self(Arc::new(Inner { backend, host, open, queue: Queue::default() }));
-        store.finish_removals().await;
         Ok(store)
+    }
+
+    /// Over `backend`, without keys.
+    pub(super) fn sealed(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
+        Self(Arc::new(Inner {
+            backend,
+            host,
+            open: RwLock::default(),
+            queue: Queue::default(),
+            resealing: Mutex::default(),
+        }))
+    }
+
+    pub(super) async fn initialize(&self, unlocks: Vec<Unlock>) -> Result<(), Error> {
+        if self.0.backend.head().await? != Head(0) {
+            return Err(Error::Conflict("the store has keys already".into()));
+        }
+        let host = self.0.host.clone();
+        // A passphrase takes argon2id tens of milliseconds and 64 MiB: not on a thread that serves others.
+        let made = tokio::task::spawn_blocking(move || {
+            let random: crate::keys::Random<'_> = &|buffer| host.random(buffer);
+            let slots = unlocks.iter().map(|unlock| NewSlot::of(unlock, random)).collect::<Result<Vec<_>, _>>()?;
+            let table = KeyTable::create(&slots, random)?;
+            let first = unlocks.into_iter().next().ok_or_else(|| Error::Bug("a store without slots".into()))?;
+            let keys = table.open(&first)?;
+            Ok::<_, Error>((table, keys, first))
+        });
+        let (table, keys, unlock) = made.await.map_err(|_| Error::Bug("making the keys was cut off".into()))??;
+        let batch = first_batch(&table, &keys, &*self.0.host)?;
+        self.0.backend.commit(Head(0), batch).await?;
+        self.unseal(unlock).await
+    }
+
+    pub(super) async fn unseal(&self, unlock: Unlock) -> Result<(), Error> {
+        // First the head: what is read after it is at least as new.
+        let seen = self.0.backend.head().await?;
+        let table = Arc::new(read_table(&*self.0.backend).await?);
+        let with = table.clone();
+        let keys = tokio::task::spawn_blocking(move || with.open(&unlock)).await;
+        let keys = Arc::new(keys.map_err(|_| Error::Bug("opening the keys was cut off".into()))??);
+        let mounts = Arc::new(read_mounts(&*self.0.backend, &keys).await?);
+        {
+            let mut slot = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_some() {
+                return Ok(());
+            }
+            *slot = Some(Arc::new(Open { keys, table: table.clone(), mounts, seen }));
+        }
+        self.finish_removals().await;
+        if table.epochs.len() > 1 {
+            self.reseal_in_background();
+        }
+        Ok(())
+    }
+
+    pub(super) fn seal(&self) {
+        self.0.open.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// What is open now. Class `Retry` while the store is sealed.
@@ -95,16 +144,47 @@ impl SecretStore {
     pub(super) async fn open_at(&self, head: Head) -> Result<Open, Error> {
         let mut open = (*self.opened()?).clone();
         if open.seen != head {
+            let table = read_table(&*self.0.backend).await?;
+            if table != *open.table {
+                open.keys = Arc::new(table.reopen(&open.keys).map_err(|_| {
+                    self.seal();
+                    Error::Sealed
+                })?);
+                open.table = Arc::new(table);
+            }
             open.mounts = Arc::new(read_mounts(&*self.0.backend, &open.keys).await?);
             open.seen = head;
         }
         Ok(open)
     }
+
+    /// Puts `open` in the place of what is older.
+    pub(super) fn publish(&self, open: Open) {
+        let mut slot = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
+        // A store that was sealed in between stays sealed.
+        if slot.as_ref().is_some_and(|now| now.seen <= open.seen) {
+            *slot = Some(Arc::new(open));
+        }
+    }
+
+    /// Whether keys or mounts are others than `open` has: then what did not open with it may open now. Another process
+    /// may have changed them, too.
+    pub(super) async fn moved_on(&self, open: &Open) -> Result<bool, Error> {
+        let same = |now: &Open| Arc::ptr_eq(&now.keys, &open.keys) && Arc::ptr_eq(&now.mounts, &open.mounts);
+        let now = self.opened()?;
+        if !same(&now) {
+            return Ok(true);
+        }
+        let head = self.0.backend.head().await?;
+        if head == now.seen {
+            return Ok(false);
+        }
+        self.publish(self.open_at(head).await?);
+        Ok(true)
+    }
 }
 
-async fn init(backend: &dyn Backend, unlock: &Unlock, host: &dyn Host) -> Result<(), Error> {
-    let table = KeyTable::create(unlock, &|buffer| host.random(buffer))?;
-    let keys = table.open(unlock)?;
+fn first_batch(table: &KeyTable, keys: &Keyring, host: &dyn Host) -> Result<Batch, Error> {
     let (mut id, mut nonce) = ([0; 16], [0; 16]);
     host.random(&mut id)?;
     host.random(&mut nonce)?;
@@ -114,9 +194,17 @@ async fn init(backend: &dyn Backend, unlock: &Unlock, host: &dyn Host) -> Result
     let place = Place { mount: &record::SYSTEM, path: record::MOUNTS };
     let mut batch = Batch::default();
     batch.put(record::KEY_TABLE, table.to_json()?);
-    batch.put(record::MOUNTS, record::seal(&keys, Form::State, (place, Head(0).next().0, nonce), mounts)?);
-    backend.commit(Head(0), batch).await?;
-    Ok(())
+    batch.put(record::MOUNTS, record::seal(keys, Form::State, (place, Head(0).next().0, nonce), mounts)?);
+    Ok(batch)
+}
+
+async fn read_table(backend: &dyn Backend) -> Result<KeyTable, Error> {
+    let table = backend.get(record::KEY_TABLE).await?;
+    let missing = match backend.head().await? {
+        Head(0) => "the store has no keys yet: initialise it",
+        _ => "the store has records but no key table: restore it from a backup",
+    };
+    KeyTable::from_json(&table.ok_or_else(|| Error::Invalid(missing.into()))?)
 }
 
 async fn read_mounts(backend: &dyn Backend, keys: &Keyring) -> Result<Vec<Mount>, Error> {

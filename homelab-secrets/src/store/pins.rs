@@ -53,10 +53,8 @@ impl Job for Pin {
             Some(sealed) => draft.open.state(place, &sealed)?,
             None => HolderRecord::default(),
         };
-        if held == *wanted {
-            return Ok(());
-        }
-        // Paths that are let go have an empty set.
+        // Paths that are let go have an empty set. Those that stay are looked at, too: one that was removed and made
+        // anew has lost its pins.
         let mut paths: BTreeMap<&String, BTreeSet<u64>> = BTreeMap::new();
         for (path, _) in &held.pins {
             paths.entry(path).or_default();
@@ -72,6 +70,9 @@ impl Job for Pin {
             }
             let command = Command::Pin { holder: holder.clone(), versions };
             store.step(draft, &Step { path, command, input: Input::None, writer: String::new() }).await?;
+        }
+        if held == *wanted {
+            return Ok(());
         }
         if wanted.pins.is_empty() {
             draft.delete(key);

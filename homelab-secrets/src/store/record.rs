@@ -43,6 +43,21 @@ pub(super) fn version_key(mount: &MountId, path: &str, version: u64) -> String {
     format!("v/{}/{path}/{version:016x}", crate::hex::encode(mount))
 }
 
+/// What the record at `key` is sealed as: form, mount and path. `None`: it is not sealed, or not one of ours.
+pub(super) fn place_of(key: &str) -> Option<(Form, MountId, &str)> {
+    let (prefix, rest) = key.split_once('/').unwrap_or((key, ""));
+    match prefix {
+        "s" => state_of(key).map(|(mount, path)| (Form::State, mount, path)),
+        "v" => {
+            let (mount, rest) = rest.split_once('/')?;
+            let (path, _) = rest.rsplit_once('/')?;
+            Some((Form::Version, crate::hex::decode(mount)?.try_into().ok()?, path))
+        }
+        "h" | "d" | MOUNTS => Some((Form::State, SYSTEM, key)),
+        _ => None,
+    }
+}
+
 /// Prefix of the keys of all versions of a mount.
 pub(super) fn versions_of(mount: &MountId) -> String {
     format!("v/{}/", crate::hex::encode(mount))

@@ -5,7 +5,7 @@
 //! holds it is durable. A group is worked on in a task of its own, so nobody who goes away cuts off another one's write.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -228,13 +228,5 @@ impl SecretStore {
         let mut nonce = Nonce::default();
         self.0.host.random(&mut nonce)?;
         Ok(nonce)
-    }
-
-    fn publish(&self, open: Open) {
-        let mut slot = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
-        // A store that was sealed in between stays sealed.
-        if slot.is_some() {
-            *slot = Some(Arc::new(open));
-        }
     }
 }

@@ -1,0 +1,96 @@
+//! A store with its seal: initialised or not, open or not.
+
+use std::sync::Arc;
+
+use super::rotation::{Progress, SlotInfo};
+use super::{SecretStore, record};
+use crate::Error;
+use crate::backend::{Backend, Head, Host};
+use crate::keys::{KeyTable, Unlock};
+
+/// Holds a backend whether it can be read or not. Starts sealed; clones share it.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    store: SecretStore,
+}
+
+/// How things stand. Nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealStatus {
+    /// There are keys.
+    pub initialized: bool,
+    /// The keys are not in memory: nothing can be read or written.
+    pub sealed: bool,
+    /// Ways to open it.
+    pub slots: Vec<SlotInfo>,
+    /// Number of the epoch that seals; 0 while there are no keys.
+    pub epoch: u64,
+    /// Records that are being sealed anew, after a rotation.
+    pub resealing: Option<Progress>,
+}
+
+impl SealStatus {
+    /// Whether it can open by itself after a start.
+    pub fn opens_alone(&self) -> bool {
+        self.slots.iter().any(|slot| slot.opens_alone)
+    }
+}
+
+impl Vault {
+    /// Over `backend`, sealed.
+    pub fn new(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
+        Self { store: SecretStore::sealed(backend, host) }
+    }
+
+    /// Whether there are keys.
+    pub async fn initialized(&self) -> Result<bool, Error> {
+        Ok(self.store.0.backend.head().await? != Head(0))
+    }
+
+    /// How things stand. Works sealed, too.
+    pub async fn status(&self) -> Result<SealStatus, Error> {
+        let table = match self.store.0.backend.get(record::KEY_TABLE).await? {
+            Some(table) => Some(KeyTable::from_json(&table)?),
+            None => None,
+        };
+        Ok(SealStatus {
+            initialized: self.initialized().await?,
+            sealed: self.store.opened().is_err(),
+            slots: table.iter().flat_map(|table| table.slots.iter().map(SlotInfo::of)).collect(),
+            epoch: table.as_ref().and_then(|table| table.epochs.last()).map_or(0, |epoch| epoch.epoch),
+            resealing: self.store.resealing(),
+        })
+    }
+
+    /// Makes new keys with a slot for each of `unlocks`, and the mount `kv`; the store is open then. Class `Conflict` if
+    /// there are keys.
+    pub async fn initialize(&self, unlocks: Vec<Unlock>) -> Result<SecretStore, Error> {
+        self.store.initialize(unlocks).await?;
+        Ok(self.store.clone())
+    }
+
+    /// Opens it; once more is nothing new. Class `Invalid` if `unlock` belongs to no slot.
+    pub async fn unseal(&self, unlock: Unlock) -> Result<(), Error> {
+        self.store.unseal(unlock).await
+    }
+
+    /// Forgets the keys. Whoever has the store gets [`Error::Sealed`] until it is opened again; a write that is under way
+    /// ends first.
+    pub fn seal(&self) {
+        self.store.seal();
+    }
+
+    /// The store, if it is open.
+    pub fn store(&self) -> Result<SecretStore, Error> {
+        self.store.opened()?;
+        Ok(self.store.clone())
+    }
+
+    /// The store whether it is open or not: it works as soon as it is, and answers [`Error::Sealed`] while it is not.
+    pub fn handle(&self) -> SecretStore {
+        self.store.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;
