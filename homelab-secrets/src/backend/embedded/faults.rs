@@ -89,7 +89,6 @@ fn unlock() -> Unlock {
 
 /// Not a test of its own: what [`no_step_of_a_write_loses_an_acknowledged_one`] starts, and what dies in it.
 #[test]
-#[ignore = "the child of no_step_of_a_write_loses_an_acknowledged_one"]
 fn child_dies_in_a_step() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let deadly: i64 = std::env::var(STEP).unwrap().parse().unwrap();
@@ -121,7 +120,7 @@ fn child_dies_in_a_step() {
 /// Runs the child; gives the last acknowledged version, and how many steps there were if it lived.
 fn child(folder: &Path, step: i64) -> (u64, Option<u64>) {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "backend::embedded::faults::child_dies_in_a_step"])
+        .args(["--exact", "--nocapture", "backend::embedded::faults::child_dies_in_a_step"])
         .envs([(FOLDER, folder.as_os_str()), (STEP, step.to_string().as_ref())])
         .stderr(Stdio::null())
         .output()
@@ -139,7 +138,8 @@ async fn no_step_of_a_write_loses_an_acknowledged_one() {
     assert_eq!(all, WRITES);
     assert!(steps > 20, "{steps} steps");
     let mut died = 0;
-    for step in (1..=steps).flat_map(|step| [step, -step]) {
+    // Each step, and a torn one now and then: what was written in part is most of the time written anew.
+    for step in (1..=steps).chain((1..=steps).step_by(4).map(|step| -step)) {
         let folder = tempfile::tempdir().unwrap();
         let (acknowledged, lived) = child(folder.path(), step);
         died += u64::from(lived.is_none());
