@@ -29,12 +29,16 @@ pub(super) fn services(client: &Client, route: &Route) -> Api<Service> {
     Api::namespaced(client.clone(), &route.namespace)
 }
 
-/// Reads one object; one that does not exist is none.
+/// Reads one object; one that does not exist is none, also where its kind does not (the 404 of a path has no reason).
 pub(super) async fn get<K>(api: &Api<K>, what: &str, name: &str) -> Result<Option<K>, Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    api.get_opt(name).await.map_err(|e| api_error(format!("read {what} {name}"), &e))
+    match api.get(name).await {
+        Ok(found) => Ok(Some(found)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(api_error(format!("read {what} {name}"), &error)),
+    }
 }
 
 /// The one write: server-side apply, forced only where the plan says so.
