@@ -1,13 +1,13 @@
 //! Answers in Vault's form.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use homelab_core::class::Class;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ServerState;
 use crate::Error;
@@ -17,11 +17,13 @@ use crate::Error;
 pub(super) struct Refused {
     status: StatusCode,
     errors: Vec<String>,
+    /// Seconds after which the same may work.
+    retry: Option<u64>,
 }
 
 impl Refused {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, errors: vec![error.into()] }
+        Self { status, errors: vec![error.into()], retry: None }
     }
 
     pub(super) fn invalid(error: impl Into<String>) -> Self {
@@ -30,7 +32,11 @@ impl Refused {
 
     /// Vault says no word about what is not there.
     pub(super) fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, errors: Vec::new() }
+        Self { status: StatusCode::NOT_FOUND, errors: Vec::new(), retry: None }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND && self.errors.is_empty()
     }
 
     pub(super) fn denied(why: Option<String>) -> Self {
@@ -42,11 +48,31 @@ impl Refused {
     pub(super) fn unsupported() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation")
     }
+
+    /// No such path below `sys/` or a login.
+    pub(super) fn no_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unsupported path")
+    }
+
+    /// Nothing is mounted there.
+    pub(super) fn no_route(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("no handler for route {path:?}. route entry not found."))
+    }
+
+    pub(super) fn sealed() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed")
+    }
+
+    pub(super) fn too_many(seconds: u64) -> Self {
+        let error = format!("too many requests: try again in {seconds} s");
+        Self { retry: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, error) }
+    }
 }
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         match error.class() {
+            _ if matches!(error, Error::Sealed) => Self::sealed(),
             Class::NotFound => Self::not_found(),
             Class::Denied => Self::denied(Some(error.to_string())),
             Class::Retry | Class::Bug => {
@@ -64,7 +90,11 @@ impl From<Error> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "errors": self.errors }))).into_response()
+        let mut response = (self.status, Json(json!({ "errors": self.errors }))).into_response();
+        if let Some(seconds) = self.retry {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -74,30 +104,68 @@ pub(super) type Answer = Result<Response, Refused>;
 /// Vault's envelope around every answer with a body.
 #[derive(Serialize)]
 struct Envelope<T> {
+    #[serde(flatten, skip_serializing_if = "Map::is_empty")]
+    top: Map<String, Value>,
     request_id: String,
     lease_id: &'static str,
     renewable: bool,
     lease_duration: u64,
     data: T,
     wrap_info: (),
-    warnings: (),
+    warnings: Option<Vec<String>>,
     auth: Value,
 }
 
 impl ServerState {
     /// 200 with `data`.
     pub(super) fn answer<T: Serialize>(&self, data: T) -> Answer {
-        self.answer_with(StatusCode::OK, data, Value::Null)
+        self.full(StatusCode::OK, data, Value::Null, Vec::new(), Map::new())
     }
 
     pub(super) fn answer_with<T: Serialize>(&self, status: StatusCode, data: T, auth: Value) -> Answer {
+        self.full(status, data, auth, Vec::new(), Map::new())
+    }
+
+    /// 200 with `data` at the top, too: what Vault's system paths do for clients of old.
+    pub(super) fn answer_sys(&self, data: Map<String, Value>) -> Answer {
+        self.full(StatusCode::OK, data.clone(), Value::Null, Vec::new(), data)
+    }
+
+    /// 200 with a token, or with words of warning.
+    pub(super) fn answer_auth(&self, auth: Value, warnings: Vec<String>) -> Answer {
+        self.full(StatusCode::OK, (), auth, warnings, Map::new())
+    }
+
+    /// 204, or 200 if there is something to say about it.
+    pub(super) fn done_with(&self, warnings: Vec<String>) -> Answer {
+        if warnings.is_empty() { done() } else { self.answer_auth(Value::Null, warnings) }
+    }
+
+    /// 404 with a hint, as Vault answers below a mount where no path is.
+    pub(super) fn hint(&self, warning: &str) -> Answer {
+        self.full(StatusCode::NOT_FOUND, (), Value::Null, vec![warning.into()], Map::new())
+    }
+
+    fn full<T: Serialize>(
+        &self,
+        status: StatusCode,
+        data: T,
+        auth: Value,
+        warnings: Vec<String>,
+        top: Map<String, Value>,
+    ) -> Answer {
+        let request_id = self.uuid()?;
+        let (lease_id, lease_duration, renewable) = ("", 0, false);
+        let warnings = (!warnings.is_empty()).then_some(warnings);
+        let body =
+            Envelope { top, request_id, lease_id, renewable, lease_duration, data, wrap_info: (), warnings, auth };
+        Ok((status, Json(body)).into_response())
+    }
+
+    pub(super) fn uuid(&self) -> Result<String, Error> {
         let mut id = [0; 16];
         self.0.host.random(&mut id)?;
-        let request_id = crate::hex::uuid(&id);
-        let (lease_id, lease_duration, renewable) = ("", 0, false);
-        let body =
-            Envelope { request_id, lease_id, renewable, lease_duration, data, wrap_info: (), warnings: (), auth };
-        Ok((status, Json(body)).into_response())
+        Ok(crate::hex::uuid(&id))
     }
 }
 
@@ -111,10 +179,10 @@ pub(super) fn time(at: Option<Timestamp>) -> Value {
     at.map_or_else(String::new, |at| at.to_string()).into()
 }
 
-/// Any path that is not served.
-pub(super) async fn nothing_here(State(_): State<ServerState>) -> Refused {
-    Refused::new(
-        StatusCode::NOT_FOUND,
-        "no handler for this path: this server has KV v2, auth/kubernetes and auth/token",
-    )
+/// The fields of an object.
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }

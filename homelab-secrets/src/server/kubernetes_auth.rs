@@ -1,14 +1,14 @@
 //! Login with a token of a ServiceAccount, judged by the API server (TokenReview).
 //!
 //! A TokenReview sees what a local check of the signature can not: that the pod or the account is gone. The token has to
-//! be made for us (audience `homelab`), so the token that every pod has by default opens nothing here.
+//! be made for the audience that is asked for (`homelab`, where no role says otherwise), so the token that every pod has by
+//! default opens nothing here.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use homelab_core::meta::TOKEN_AUDIENCE;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::api::PostParams;
@@ -45,11 +45,11 @@ impl TokenReviewer {
 
 #[async_trait]
 impl Authenticator for TokenReviewer {
-    async fn authenticate(&self, credential: &str) -> Result<Login, Error> {
+    async fn authenticate(&self, credential: &str, audience: &str) -> Result<Login, Error> {
         if credential.len() > MAX_TOKEN {
             return Err(Error::Denied("the token is too long to be one of a ServiceAccount".into()));
         }
-        let spec = TokenReviewSpec { token: credential.into(), audiences: Some(vec![TOKEN_AUDIENCE.into()]) };
+        let spec = TokenReviewSpec { token: credential.into(), audiences: Some(vec![audience.into()]) };
         let review = TokenReview { spec, ..TokenReview::default() };
         let params = PostParams::default();
         let asked = tokio::time::timeout(TIMEOUT, self.reviews.create(&params, &review)).await;
@@ -58,7 +58,7 @@ impl Authenticator for TokenReviewer {
         // An error of the API server does not quote what it was sent, but the class is all that is needed.
         let answer = asked
             .map_err(|error| Error::Backend(format!("the API server refused a TokenReview: {}", short(&error))))?;
-        judge(answer.status, expiry(credential))
+        judge(answer.status, audience, expiry(credential))
     }
 }
 
@@ -70,7 +70,7 @@ fn short(error: &kube::Error) -> String {
 }
 
 /// Says who the API server vouches for.
-fn judge(status: Option<TokenReviewStatus>, ends: Option<Timestamp>) -> Result<Login, Error> {
+fn judge(status: Option<TokenReviewStatus>, audience: &str, ends: Option<Timestamp>) -> Result<Login, Error> {
     let status = status.unwrap_or_default();
     let denied = |why: &str| Err(Error::Denied(why.into()));
     if status.authenticated != Some(true) {
@@ -79,8 +79,10 @@ fn judge(status: Option<TokenReviewStatus>, ends: Option<Timestamp>) -> Result<L
         );
     }
     // An API server that does not know audiences leaves them out: then the token may be meant for anybody.
-    if !status.audiences.unwrap_or_default().iter().any(|audience| audience == TOKEN_AUDIENCE) {
-        return denied("the token is not made for the audience homelab: use a projected token with this audience");
+    if !status.audiences.unwrap_or_default().iter().any(|theirs| theirs == audience) {
+        return Err(Error::Denied(format!(
+            "the token is not made for the audience {audience}: use a projected token with this audience"
+        )));
     }
     let Some(user) = status.user else { return denied("the API server named no user for the token") };
     let pod_uid = user.extra.and_then(|mut extra| extra.remove(POD_UID)).and_then(|uids| uids.into_iter().next());
@@ -127,20 +129,20 @@ mod tests {
     fn only_a_passing_token_for_us_of_a_serviceaccount_logs_in() {
         let ends = Timestamp::from_second(2_000_000_000).ok();
         let web = "system:serviceaccount:web:default";
-        let login = judge(Some(status(web, "homelab")), ends).unwrap();
+        let login = judge(Some(status(web, "homelab")), "homelab", ends).unwrap();
         insta::assert_snapshot!(login.identity, @"serviceaccount web/default");
         assert!(matches!(&login.identity, Identity::ServiceAccount { pod_uid: Some(uid), .. } if uid == "uid-1"));
         assert_eq!(login.ends, ends);
 
-        let why = |status: TokenReviewStatus, ends| judge(Some(status), ends).unwrap_err().to_string();
+        let why = |status: TokenReviewStatus, ends| judge(Some(status), "homelab", ends).unwrap_err().to_string();
         insta::assert_snapshot!(why(status(web, "https://kubernetes.default.svc"), ends),
             @"the token is not made for the audience homelab: use a projected token with this audience");
         insta::assert_snapshot!(why(status("kubernetes-admin", "homelab"), ends), @"the token is not one of a ServiceAccount");
         insta::assert_snapshot!(why(status(web, "homelab"), None), @"the token never ends: use a projected token");
         for refused in [None, Some(TokenReviewStatus { authenticated: Some(false), ..status(web, "homelab") })] {
-            assert!(judge(refused, ends).is_err());
+            assert!(judge(refused, "homelab", ends).is_err());
         }
-        assert!(judge(Some(TokenReviewStatus { audiences: None, ..status(web, "homelab") }), ends).is_err());
+        assert!(judge(Some(TokenReviewStatus { audiences: None, ..status(web, "homelab") }), "homelab", ends).is_err());
     }
 
     #[test]
@@ -172,15 +174,15 @@ mod tests {
         let (ours, other) = (token("homelab").await, token("https://kubernetes.default.svc").await);
 
         let reviewer = TokenReviewer::new(client);
-        let login = reviewer.authenticate(&ours).await.unwrap();
+        let login = reviewer.authenticate(&ours, "homelab").await.unwrap();
         assert_eq!(login.identity.to_string(), format!("serviceaccount {name}/web"));
         assert!(login.ends.is_some());
-        assert!(matches!(reviewer.authenticate(&other).await, Err(Error::Denied(_))), "another audience");
-        assert!(matches!(reviewer.authenticate("nonsense").await, Err(Error::Denied(_))));
+        assert!(matches!(reviewer.authenticate(&other, "homelab").await, Err(Error::Denied(_))), "another audience");
+        assert!(matches!(reviewer.authenticate("nonsense", "homelab").await, Err(Error::Denied(_))));
         accounts.delete("web", &DeleteParams::default()).await.unwrap();
         // The API server remembers a good answer for 10 s.
         tokio::time::sleep(Duration::from_secs(12)).await;
-        assert!(matches!(reviewer.authenticate(&ours).await, Err(Error::Denied(_))), "its account is gone");
+        assert!(matches!(reviewer.authenticate(&ours, "homelab").await, Err(Error::Denied(_))), "its account is gone");
         namespaces.delete(&name, &DeleteParams::background()).await.unwrap();
     }
 }

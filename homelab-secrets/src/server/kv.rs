@@ -1,35 +1,18 @@
-//! `/v1/MOUNT/{data,delete,undelete,destroy}/PATH`.
+//! `/v1/MOUNT/{data,subkeys,delete,undelete,destroy}/PATH`.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ServerState;
 use super::answer::{Answer, Refused, done, time};
-use super::body::{self, Caller, Query};
-use crate::kv::{Settings, State as PathState, VersionInfo};
-use crate::policy::{Capability, Decision};
+use super::fields::Fields;
+use super::request::{Asked, Caller, Op, number};
+use super::{metadata, mounts};
+use crate::kv::{Settings, State as PathState, VersionInfo, subkeys};
+use crate::policy::kv_paths::Verb;
+use crate::policy::{Access, Capability, Ruling};
 use crate::store::{Put, SecretData, SecretPath};
-
-#[derive(Deserialize)]
-struct WriteBody {
-    data: Option<SecretData>,
-    options: Option<Options>,
-}
-
-#[derive(Deserialize)]
-struct Options {
-    cas: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct VersionsBody {
-    #[serde(default)]
-    versions: Vec<Value>,
-}
 
 /// A version as it is read: Vault tells about deleted ones too, with status 404 and no value.
 #[derive(Serialize)]
@@ -39,46 +22,72 @@ struct ReadData<'a> {
 }
 
 /// One request, with everything that the handlers below look at.
-struct Asked<'a> {
+struct One<'a> {
     state: &'a ServerState,
     caller: &'a Caller,
+    asked: &'a mut Asked,
     path: SecretPath,
 }
 
-pub(super) async fn data(
-    State(state): State<ServerState>,
-    caller: Caller,
-    method: Method,
-    Path((mount, verb, path)): Path<(String, String, String)>,
-    UrlQuery(query): UrlQuery<Query>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+pub(super) async fn serve(
+    state: &ServerState,
+    caller: &Caller,
+    asked: &mut Asked,
+    (mount, verb, path): (&str, Verb, &str),
 ) -> Answer {
+    if verb == Verb::Metadata {
+        return metadata::serve(state, caller, asked, (mount, path)).await;
+    }
+    if path.is_empty() {
+        state.allow_system(caller, asked, false)?;
+        return if mounts::exists(state, mount) {
+            state.hint("Non-listing operations on the root of a K/V v2 mount are not supported.")
+        } else {
+            Err(Refused::no_route(&asked.path))
+        };
+    }
     let path = SecretPath::parse(&format!("{mount}/{path}"))?;
-    let asked = Asked { state: &state, caller: &caller, path };
-    match (verb.as_str(), method.as_str()) {
-        ("data", "GET") => asked.read(query.version()?).await,
-        ("data", "POST" | "PUT") => asked.put(body::json(body)?).await,
-        ("data", "PATCH") => {
-            body::expect_merge_patch(&headers)?;
-            asked.patch(body::json(body)?).await
+    let op = asked.op;
+    let mut one = One { state, caller, asked, path };
+    match (verb, op) {
+        (Verb::Data, Op::Read) => one.read().await,
+        (Verb::Data, Op::Write) => one.put().await,
+        (Verb::Data, Op::Patch) => one.patch().await,
+        (Verb::Data, Op::Delete) => one.delete(&[]).await,
+        (Verb::Subkeys, Op::Read) => one.subkeys().await,
+        (Verb::Delete, Op::Write) => {
+            one.allow(Capability::Update)?;
+            let versions = versions(&one.asked.fields().await?)?;
+            state.0.store.delete(&one.path, &versions).await?;
+            done()
         }
-        ("data", "DELETE") => asked.delete(&[]).await,
-        ("delete", "POST" | "PUT") => asked.delete(&versions(&body::json(body)?)?).await,
-        ("undelete", "POST" | "PUT") => asked.undelete(&versions(&body::json(body)?)?).await,
-        ("destroy", "POST" | "PUT") => asked.destroy(&body::json(body)?).await,
-        ("data" | "delete" | "undelete" | "destroy", _) => Err(Refused::unsupported()),
-        _ => Err(Refused::not_found()),
+        (Verb::Undelete, Op::Write) => {
+            one.allow(Capability::Update)?;
+            let versions = versions(&one.asked.fields().await?)?;
+            state.0.store.undelete(&one.path, &versions).await?;
+            done()
+        }
+        (Verb::Destroy, Op::Write) => {
+            one.allow(Capability::Update)?;
+            let versions = versions(&one.asked.fields().await?)?;
+            state.0.store.destroy(&one.path, &versions).await?;
+            done()
+        }
+        _ => {
+            state.allow_system(caller, one.asked, false)?;
+            Err(Refused::unsupported())
+        }
     }
 }
 
-impl Asked<'_> {
-    fn allow(&self, capability: Capability) -> Result<(), Refused> {
-        self.state.allow(self.caller, self.path.as_str(), capability)
+impl One<'_> {
+    fn allow(&self, needs: Capability) -> Result<(), Refused> {
+        self.state.allow_kv(self.caller, self.asked, needs)
     }
 
-    async fn read(&self, version: Option<u64>) -> Answer {
+    async fn read(&self) -> Answer {
         self.allow(Capability::Read)?;
+        let version = self.asked.version()?;
         let found = self.state.0.store.find(&self.path, version).await?.ok_or_else(Refused::not_found)?;
         let mut meta = version_fields(found.version, &found.info);
         meta["custom_metadata"] = custom(&found.custom);
@@ -87,37 +96,52 @@ impl Asked<'_> {
         self.state.answer_with(status, ReadData { data, metadata: meta }, Value::Null)
     }
 
-    async fn put(&self, body: WriteBody) -> Answer {
-        let mut how = self.how(body.options)?;
-        self.allow_put(&mut how).await?;
-        let data = body.data.ok_or_else(|| Refused::invalid("no data provided"))?;
-        let (version, state) = self.state.0.store.put(&self.path, data, how).await?;
+    /// Names of keys, without their values.
+    async fn subkeys(&self) -> Answer {
+        self.allow(Capability::Read)?;
+        let (version, depth) = (self.asked.version()?, self.asked.number("depth")?.unwrap_or(0));
+        let found = self.state.0.store.find(&self.path, version).await?.ok_or_else(Refused::not_found)?;
+        let mut meta = version_fields(found.version, &found.info);
+        meta["custom_metadata"] = custom(&found.custom);
+        let status = if found.secret.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let names = found.secret.as_ref().map(|secret| subkeys(secret.data.expose(), depth));
+        self.state.answer_with(status, json!({ "metadata": meta, "subkeys": names }), Value::Null)
+    }
+
+    async fn put(&mut self) -> Answer {
+        let must_be_new = self.allow_put().await?;
+        let fields = self.asked.fields().await?;
+        let mut how = self.how(&fields)?;
+        if must_be_new && how.cas.is_none() {
+            how.cas = Some(0);
+        }
+        let (version, state) = self.state.0.store.put(&self.path, data(fields)?, how).await?;
         self.written(version, &state)
     }
 
-    /// Create for a path that has no version, update for one that has. Who may only create writes with `cas` 0, so that
-    /// a version made in between is not written over.
-    async fn allow_put(&self, how: &mut Put) -> Result<(), Refused> {
-        let may = |capability| {
-            let decided = self.state.0.policy.decide(&self.caller.session.identity, self.path.as_str(), capability);
-            decided == Decision::Allow
+    /// Create for a path that has no version, update for one that has. Says whether it has to be new: who may only create
+    /// writes with `cas` 0, so that a version made in between is not written over.
+    async fn allow_put(&self) -> Result<bool, Refused> {
+        let api = &self.asked.path;
+        let ruling = |needs| {
+            let access = Access { api, needs, sudo: false, secret: Some((self.path.as_str(), needs)) };
+            self.state.ruling(self.caller, &access)
         };
-        if may(Capability::Create) && may(Capability::Update) {
-            return Ok(());
+        let (create, update) = (ruling(Capability::Create), ruling(Capability::Update));
+        if let (Ruling::Allow(_), Ruling::Allow(_)) = (&create, &update) {
+            return Ok(false);
         }
         let exists = self.state.0.store.history(&self.path).await?.is_some_and(|state| state.current > 0);
         self.allow(if exists { Capability::Update } else { Capability::Create })?;
-        if !exists && how.cas.is_none() {
-            how.cas = Some(0);
-        }
-        Ok(())
+        Ok(!exists)
     }
 
-    async fn patch(&self, body: WriteBody) -> Answer {
+    async fn patch(&mut self) -> Answer {
         self.allow(Capability::Patch)?;
-        let how = self.how(body.options)?;
-        let data = body.data.ok_or_else(|| Refused::invalid("no data provided"))?;
-        let (version, state) = self.state.0.store.patch(&self.path, data, how).await?;
+        self.asked.expect_merge_patch()?;
+        let fields = self.asked.fields().await?;
+        let how = self.how(&fields)?;
+        let (version, state) = self.state.0.store.patch(&self.path, data(fields)?, how).await?;
         self.written(version, &state)
     }
 
@@ -127,22 +151,10 @@ impl Asked<'_> {
         done()
     }
 
-    async fn undelete(&self, versions: &[u64]) -> Answer {
-        self.allow(Capability::Update)?;
-        self.state.0.store.undelete(&self.path, versions).await?;
-        done()
-    }
-
-    async fn destroy(&self, body: &VersionsBody) -> Answer {
-        self.allow(Capability::Sudo)?;
-        self.state.0.store.destroy(&self.path, &versions(body)?).await?;
-        done()
-    }
-
-    fn how(&self, options: Option<Options>) -> Result<Put, Refused> {
-        let cas = match options.and_then(|options| options.cas) {
+    fn how(&self, fields: &Fields) -> Result<Put, Refused> {
+        let cas = match fields.value("options").and_then(|options| options.get("cas")) {
             None | Some(Value::Null) => None,
-            Some(cas) => Some(body::number(&cas).ok_or_else(|| Refused::invalid("cas is not a number"))?),
+            Some(cas) => Some(number(cas).ok_or_else(|| Refused::invalid("cas is not a number"))?),
         };
         Ok(Put { cas, writer: self.caller.session.identity.to_string() })
     }
@@ -155,12 +167,26 @@ impl Asked<'_> {
     }
 }
 
-fn versions(body: &VersionsBody) -> Result<Vec<u64>, Refused> {
-    if body.versions.is_empty() {
+fn data(mut fields: Fields) -> Result<SecretData, Refused> {
+    match fields.0.remove("data") {
+        Some(Value::Object(map)) => Ok(SecretData::new(map)),
+        None | Some(Value::Null) => Err(Refused::invalid("no data provided")),
+        Some(_) => Err(Refused::invalid("error converting input for field \"data\": expected an object")),
+    }
+}
+
+fn versions(fields: &Fields) -> Result<Vec<u64>, Refused> {
+    let wrong = || Refused::invalid("versions holds what is not a number");
+    let values = match fields.value("versions") {
+        None => Vec::new(),
+        Some(Value::Array(values)) => values.clone(),
+        Some(Value::String(text)) => text.split(',').map(|text| text.trim().into()).collect(),
+        Some(one) => vec![one.clone()],
+    };
+    if values.is_empty() {
         return Err(Refused::invalid("no version number provided"));
     }
-    let number = |value| body::number(value).ok_or_else(|| Refused::invalid("versions holds what is not a number"));
-    body.versions.iter().map(number).collect()
+    values.iter().map(|value| number(value).ok_or_else(wrong)).collect()
 }
 
 fn version_fields(version: u64, info: &VersionInfo) -> Value {

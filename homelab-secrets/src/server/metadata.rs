@@ -2,80 +2,59 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query as UrlQuery, State};
-use axum::http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 
 use super::ServerState;
 use super::answer::{Answer, Refused, done, time};
-use super::body::{self, Caller, Query};
 use super::kv;
+use super::request::{Asked, Caller, Op, number};
 use crate::kv::{SettingsChange, State as PathState, duration};
 use crate::policy::Capability;
 use crate::store::{Folder, SecretPath};
 
-/// The mount's own folder: it can only be listed.
-pub(super) async fn root(
-    State(state): State<ServerState>,
-    caller: Caller,
-    method: Method,
-    Path(mount): Path<String>,
-    UrlQuery(query): UrlQuery<Query>,
-) -> Answer {
-    if !is_list(&method, &query) {
-        return Err(Refused::unsupported());
-    }
-    list(&state, &caller, &Folder::parse(&mount)?).await
-}
-
-pub(super) async fn one(
-    State(state): State<ServerState>,
-    caller: Caller,
-    method: Method,
-    Path((mount, path)): Path<(String, String)>,
-    UrlQuery(query): UrlQuery<Query>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+pub(super) async fn serve(
+    state: &ServerState,
+    caller: &Caller,
+    asked: &mut Asked,
+    (mount, path): (&str, &str),
 ) -> Answer {
     let full = format!("{mount}/{path}");
-    if is_list(&method, &query) {
-        return list(&state, &caller, &Folder::parse(&full)?).await;
+    if asked.op == Op::List {
+        return list(state, caller, asked, &Folder::parse(&full)?).await;
     }
-    let path = SecretPath::parse(&full)?;
-    match method.as_str() {
-        "GET" => {
-            state.allow(&caller, path.as_str(), Capability::Read)?;
-            state.answer(describe(&state.0.store.history(&path).await?.ok_or_else(Refused::not_found)?))
+    if path.is_empty() {
+        state.allow_system(caller, asked, false)?;
+        return Err(Refused::unsupported());
+    }
+    let (store, path) = (&state.0.store, SecretPath::parse(&full)?);
+    match asked.op {
+        Op::List => Err(Refused::unsupported()),
+        Op::Read => {
+            state.allow_kv(caller, asked, Capability::Read)?;
+            state.answer(describe(&store.history(&path).await?.ok_or_else(Refused::not_found)?))
         }
-        "POST" | "PUT" => {
-            let exists = state.0.store.history(&path).await?.is_some();
-            state.allow(&caller, path.as_str(), if exists { Capability::Update } else { Capability::Create })?;
-            state.0.store.set(&path, change(&body::json(body)?, false)?, false).await?;
+        Op::Write => {
+            let exists = store.history(&path).await?.is_some();
+            state.allow_kv(caller, asked, if exists { Capability::Update } else { Capability::Create })?;
+            store.set(&path, change(&asked.fields().await?.0, false)?, false).await?;
             done()
         }
-        "PATCH" => {
-            state.allow(&caller, path.as_str(), Capability::Patch)?;
-            body::expect_merge_patch(&headers)?;
-            state.0.store.set(&path, change(&body::json(body)?, true)?, true).await?;
+        Op::Patch => {
+            state.allow_kv(caller, asked, Capability::Patch)?;
+            asked.expect_merge_patch()?;
+            store.set(&path, change(&asked.fields().await?.0, true)?, true).await?;
             done()
         }
-        "DELETE" => {
-            state.allow(&caller, path.as_str(), Capability::Sudo)?;
-            state.0.store.remove(&path).await?;
+        Op::Delete => {
+            state.allow_kv(caller, asked, Capability::Delete)?;
+            store.remove(&path).await?;
             done()
         }
-        _ => Err(Refused::unsupported()),
     }
 }
 
-fn is_list(method: &Method, query: &Query) -> bool {
-    method.as_str() == "LIST" || (method == Method::GET && query.wants_list())
-}
-
-async fn list(state: &ServerState, caller: &Caller, folder: &Folder) -> Answer {
-    state.allow(caller, folder.as_str(), Capability::List)?;
+async fn list(state: &ServerState, caller: &Caller, asked: &Asked, folder: &Folder) -> Answer {
+    state.allow_kv(caller, asked, Capability::List)?;
     let keys = state.0.store.list(folder).await?;
     if keys.is_empty() {
         return Err(Refused::not_found());
@@ -102,7 +81,7 @@ fn change(body: &Map<String, Value>, patch: bool) -> Result<SettingsChange, Refu
     for (field, value) in body.iter().filter(|(_, value)| patch || !value.is_null()) {
         match field.as_str() {
             "max_versions" if value.is_null() => change.max_versions = Some(0),
-            "max_versions" => change.max_versions = Some(body::number(value).ok_or_else(|| wrong(field))?),
+            "max_versions" => change.max_versions = Some(number(value).ok_or_else(|| wrong(field))?),
             "cas_required" if value.is_null() => change.cas_required = Some(false),
             "cas_required" => change.cas_required = Some(value.as_bool().ok_or_else(|| wrong(field))?),
             "delete_version_after" if value.is_null() => change.delete_version_after = Some(jiff::SignedDuration::ZERO),

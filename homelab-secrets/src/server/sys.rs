@@ -1,62 +1,140 @@
-//! What Vault's clients ask of `sys` before they work.
+//! What Vault's clients ask of `sys` before they work, sealing, and what somebody may do.
 
 use axum::Json;
-use axum::extract::{Path, State};
-use serde_json::{Value, json};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde_json::{Map, Value, json};
 
 use super::ServerState;
-use super::answer::{Answer, Refused};
-use super::body::Caller;
-use crate::store::Mount;
+use super::answer::{Answer, Refused, done};
+use super::request::{Asked, Caller, Op};
+use super::route::Route;
+use crate::policy::kv_paths::KvPath;
+use crate::policy::{self, Holder};
 
-/// A server that answers has an open store: it is opened before the listener is.
-pub(super) async fn health(State(state): State<ServerState>) -> Json<Value> {
-    Json(json!({
-        "initialized": true, "sealed": false, "standby": false, "performance_standby": false,
+/// What is answered without a token, sealed or not.
+pub(super) async fn early(state: &ServerState, route: Route<'_>, asked: &mut Asked) -> Answer {
+    match (route, asked.op) {
+        (Route::Health, Op::Read) => health(state, asked),
+        (Route::SealStatus, Op::Read) => Ok(Json(seal_status(state)).into_response()),
+        (Route::Leader, Op::Read) => Ok(Json(json!({
+            "ha_enabled": false, "is_self": false, "leader_address": "", "leader_cluster_address": "",
+        }))
+        .into_response()),
+        // The store is made by the program before it listens.
+        (Route::Init, Op::Read) => Ok(Json(json!({ "initialized": true })).into_response()),
+        (Route::Init, Op::Write) => Err(Refused::invalid("Vault is already initialized")),
+        (Route::Unseal, Op::Write) => unseal(state, asked).await,
+        _ => Err(Refused::unsupported()),
+    }
+}
+
+/// `sys/health`: the status tells load balancers what the body tells people. 200 active, 503 sealed; 429 (standby), 472,
+/// 473 and 501 (not initialized) do not occur, and their parameters are taken all the same.
+fn health(state: &ServerState, asked: &Asked) -> Answer {
+    let sealed = state.is_sealed();
+    let code = |name: &str, default: u16| match asked.query.get(name) {
+        None => Ok(StatusCode::from_u16(default).unwrap_or(StatusCode::OK)),
+        Some(text) => {
+            let code = text.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
+            code.ok_or_else(|| Refused::invalid(format!("Bad value for {name}: it has to be a status, as in 200")))
+        }
+    };
+    for name in ["standbycode", "drsecondarycode", "performancestandbycode", "uninitcode"] {
+        code(name, 200)?;
+    }
+    let (closed, active) = (code("sealedcode", 503)?, code("activecode", 200)?);
+    let status = if sealed { closed } else { active };
+    let body = json!({
+        "initialized": true, "sealed": sealed, "standby": false, "performance_standby": false,
+        "replication_performance_mode": "disabled", "replication_dr_mode": "disabled",
         "server_time_utc": state.0.host.now().as_second(), "version": env!("CARGO_PKG_VERSION"),
         "cluster_name": "homelab",
-    }))
+    });
+    Ok((status, Json(body)).into_response())
 }
 
-pub(super) async fn seal_status() -> Json<Value> {
-    Json(json!({
-        "type": "static", "initialized": true, "sealed": false, "t": 1, "n": 1, "progress": 0, "nonce": "",
-        "version": env!("CARGO_PKG_VERSION"), "migration": false, "recovery_seal": false, "storage_type": "homelab",
-    }))
-}
-
-/// `bao status` asks for this too.
-pub(super) async fn leader() -> Json<Value> {
-    Json(json!({ "ha_enabled": false, "is_self": false, "leader_address": "", "leader_cluster_address": "" }))
-}
-
-/// Names of mounts are no secret to who has a token.
-pub(super) async fn mounts(State(state): State<ServerState>, _: Caller) -> Answer {
-    state.answer(all(&state))
-}
-
-pub(super) async fn ui_mounts(State(state): State<ServerState>, _: Caller) -> Answer {
-    state.answer(json!({ "secret": all(&state), "auth": {} }))
-}
-
-/// `bao kv` asks here which version of KV a path has.
-pub(super) async fn ui_mount(State(state): State<ServerState>, _: Caller, Path(path): Path<String>) -> Answer {
-    let name = path.split('/').next().unwrap_or_default();
-    let mount = state.0.store.mounts().into_iter().find(|mount| mount.name == name);
-    let mount = mount.ok_or_else(|| Refused::denied(Some(format!("there is no mount {name}"))))?;
-    let mut data = describe(&mount);
-    data["path"] = format!("{name}/").into();
-    state.answer(data)
-}
-
-fn all(state: &ServerState) -> Value {
-    state.0.store.mounts().iter().map(|mount| (format!("{}/", mount.name), describe(mount))).collect()
-}
-
-fn describe(mount: &Mount) -> Value {
+fn seal_status(state: &ServerState) -> Value {
     json!({
-        "type": "kv", "options": { "version": "2" }, "description": mount.description, "uuid": mount.uuid(),
-        "accessor": format!("kv_{}", &mount.uuid()[..8]), "local": false, "seal_wrap": false,
-        "config": { "default_lease_ttl": 0, "max_lease_ttl": 0, "force_no_cache": false },
+        "type": "static", "initialized": true, "sealed": state.is_sealed(), "t": 1, "n": 1, "progress": 0, "nonce": "",
+        "version": env!("CARGO_PKG_VERSION"), "migration": false, "recovery_seal": false, "storage_type": "homelab",
+        "cluster_name": "homelab",
+    })
+}
+
+/// `sys/seal`, for root and sudo.
+pub(super) async fn seal(state: &ServerState, caller: &Caller, asked: &Asked) -> Answer {
+    state.allow_system(caller, asked, true)?;
+    match asked.op {
+        Op::Write => {
+            state.seal().await?;
+            tracing::warn!(who = %caller.session.identity, "the store was sealed");
+            done()
+        }
+        _ => Err(Refused::unsupported()),
+    }
+}
+
+/// `sys/unseal` with a passphrase or the text of a key file as `key`.
+async fn unseal(state: &ServerState, asked: &mut Asked) -> Answer {
+    let fields = asked.fields().await?;
+    let reset = fields.flag("reset")?.unwrap_or(false);
+    if !reset && state.is_sealed() {
+        let key = fields
+            .need("key")
+            .map(zeroize::Zeroizing::new)
+            .map_err(|_| Refused::invalid("'key' must be specified in request body as JSON, or 'reset' set to true"))?;
+        state.limit_address(asked)?;
+        state.unseal(&key).await?;
+        tracing::warn!("the store was unsealed");
+    }
+    Ok(Json(seal_status(state)).into_response())
+}
+
+/// Whose capabilities are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    Own,
+    Token,
+    Accessor,
+}
+
+/// `sys/capabilities…`: what somebody may do at some paths.
+pub(super) async fn capabilities(state: &ServerState, caller: &Caller, asked: &mut Asked, whose: Whose) -> Answer {
+    state.allow_system(caller, asked, false)?;
+    if asked.op != Op::Write {
+        return Err(Refused::unsupported());
+    }
+    let fields = asked.fields().await?;
+    let paths = fields.texts("paths")?.or(fields.texts("path")?).filter(|paths| !paths.is_empty());
+    let paths = paths.ok_or_else(|| Refused::invalid("paths must be supplied"))?;
+    let session = match whose {
+        Whose::Own => caller.session.clone(),
+        Whose::Token => {
+            let token = zeroize::Zeroizing::new(fields.need("token")?);
+            let invalid = || Refused::invalid("invalid token");
+            state.session_of(&token)?.map(|(_, session)| session).ok_or_else(invalid)?
+        }
+        Whose::Accessor => {
+            let found = state.0.tokens.by_accessor(&fields.need("accessor")?, state.0.host.now());
+            found.ok_or_else(|| Refused::invalid("invalid accessor"))?.1
+        }
+    };
+    let mut data: Map<String, Value> = Map::new();
+    for path in &paths {
+        data.insert(path.clone(), truth(state, session.holder(), path).into());
+    }
+    if let [only] = paths.as_slice() {
+        data.insert("capabilities".into(), data[only].clone());
+    }
+    state.answer_sys(data)
+}
+
+fn truth(state: &ServerState, holder: Holder<'_>, path: &str) -> Vec<String> {
+    let path = path.trim_start_matches('/').trim_start_matches("v1/");
+    let kv = KvPath::parse(path);
+    policy::capabilities(&state.0.policy, holder, path, |needs| {
+        let kv = kv.as_ref()?;
+        Some((kv.secret(), kv.verb.on_secret(needs)?))
     })
 }

@@ -91,6 +91,12 @@ impl SharedAcl {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Changes them; one change after the other.
+    pub fn update(&self, change: impl FnOnce(&mut AclSet)) {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut current));
+    }
+
     /// Puts others in force.
     pub fn replace(&self, set: AclSet) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);

@@ -1,0 +1,121 @@
+//! What the server keeps in the store beside secrets: policies, tokens, settings of logins, each a sealed document.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::ServerState;
+use super::answer::Refused;
+use super::policies;
+use super::tokens::{self, Hash, Kept, Session};
+use crate::Error;
+
+impl ServerState {
+    /// Reads policies and tokens once after the store was opened.
+    pub(super) async fn load(&self) -> Result<(), Error> {
+        if self.0.loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _turn = self.0.loading.lock().await;
+        if self.0.loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.0.policy.acl.replace(policies::load(&self.0.store).await?);
+        let mut kept = Vec::new();
+        for (name, record) in self.0.store.documents::<Kept>(tokens::KIND).await? {
+            match (Kept::hash(&name), record.into_session()) {
+                (Some(hash), Some(session)) => kept.push((hash, session)),
+                _ => tracing::warn!("a kept token has a broken name or parent and is left out"),
+            }
+        }
+        let key = self.0.store.derived_key("server.tokens")?;
+        let ended = self.0.tokens.open(key, kept, self.0.host.now());
+        self.forget(ended).await?;
+        self.0.loaded.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets what was read: the store is sealed, or belongs to another process now.
+    pub(super) fn unload(&self) {
+        self.0.loaded.store(false, Ordering::Release);
+        self.0.tokens.close();
+        self.0.policy.acl.replace(crate::policy::AclSet::default());
+    }
+
+    /// Whether nothing can be opened.
+    pub(super) fn is_sealed(&self) -> bool {
+        false
+    }
+
+    /// Writes a token that is kept.
+    pub(super) async fn keep(&self, hash: &Hash, session: &Session) -> Result<(), Error> {
+        self.0.store.put_document(tokens::KIND, &crate::hex::encode(hash), &Kept::of(session)).await
+    }
+
+    /// Writes how many uses a token has left; it is gone when there are none.
+    pub(super) async fn keep_use(&self, hash: &Hash) -> Result<(), Error> {
+        match self.0.tokens.peek(hash, self.0.host.now()) {
+            Some(session) => self.keep(hash, &session).await,
+            None => self.forget(vec![*hash]).await,
+        }
+    }
+
+    /// Takes tokens out of the store.
+    pub(super) async fn forget(&self, hashes: Vec<Hash>) -> Result<(), Error> {
+        for hash in hashes {
+            self.0.store.delete_document(tokens::KIND, &crate::hex::encode(&hash)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn document<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Option<T>, Error> {
+        self.0.store.document(kind, name).await
+    }
+
+    pub(super) async fn put_document<T: Serialize + Sync>(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &T,
+    ) -> Result<(), Error> {
+        self.0.store.put_document(kind, name, what).await
+    }
+
+    /// Names of the documents of a kind.
+    pub(super) async fn names(&self, kind: &str) -> Result<Vec<String>, Error> {
+        let all = self.0.store.documents::<serde_json::Value>(kind).await?;
+        Ok(all.into_iter().map(|(name, _)| name).collect())
+    }
+}
+
+/// What a token is found by (none for the root token of the configuration), and its session.
+pub(super) type Known = (Option<Hash>, Arc<Session>);
+
+impl ServerState {
+    /// The session of a token that somebody has sent in a body, and what it is found by.
+    pub(super) fn session_of(&self, token: &str) -> Result<Option<Known>, Error> {
+        if let Some(root) = self.0.tokens.root_session(token)? {
+            return Ok(Some((None, root)));
+        }
+        let hash = self.0.tokens.hash(token)?;
+        Ok(self.0.tokens.peek(&hash, self.0.host.now()).map(|session| (Some(hash), session)))
+    }
+}
+
+impl ServerState {
+    /// Forgets the keys, for a server that was given the means to.
+    pub(super) async fn seal(&self) -> Result<(), Refused> {
+        self.unload();
+        Err(Refused::invalid(NO_SEAL))
+    }
+
+    /// Opens the store with what somebody sent.
+    pub(super) async fn unseal(&self, _: &Zeroizing<String>) -> Result<(), Refused> {
+        Err(Refused::invalid(NO_SEAL))
+    }
+}
+
+const NO_SEAL: &str = "this server's store was opened by the program that runs it: seal it by stopping that program";
