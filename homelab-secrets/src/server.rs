@@ -26,11 +26,13 @@ use jiff::Timestamp;
 use crate::Error;
 use crate::backend::Host;
 use crate::policy::{Combined, Identity, Policy, SharedAcl};
-use crate::store::SecretStore;
+use crate::store::{SecretStore, Vault};
 
 mod answer;
 mod auth_mounts;
+mod fetch;
 mod fields;
+mod jwt;
 mod keep;
 #[cfg(feature = "client")]
 pub mod kubernetes_auth;
@@ -40,12 +42,16 @@ mod login;
 mod metadata;
 mod mounts;
 mod policies;
+mod proof;
 mod request;
 mod route;
 mod sys;
 mod token_api;
 mod tokens;
 
+pub use fetch::Fetch;
+#[cfg(feature = "oidc")]
+pub use fetch::HttpFetch;
 pub use limits::{Block, Rate};
 
 use answer::{Answer, Refused};
@@ -90,6 +96,8 @@ struct Shared {
     callers: Limiter,
     login_limit: Limiter,
     logins: tokio::sync::Semaphore,
+    /// Public keys of the issuer of `auth/jwt`.
+    jwt_keys: tokio::sync::Mutex<Option<login::Fetched>>,
     /// Whether policies and tokens of the store are in memory, and who is reading them.
     loaded: AtomicBool,
     loading: tokio::sync::Mutex<()>,
@@ -129,11 +137,21 @@ pub struct ServerOptions {
     pub login_rate: Option<Rate>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Block>,
+    /// The store with its seal, for `sys/seal` and `sys/unseal`; none: its program opens and closes it.
+    pub vault: Option<Vault>,
+    /// Gets the public keys of issuers; none: they have to be given.
+    pub fetch: Option<Arc<dyn Fetch>>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { rate: None, login_rate: Some(Rate { per_second: 50, burst: 200 }), trusted_proxies: Vec::new() }
+        Self {
+            rate: None,
+            login_rate: Some(Rate { per_second: 50, burst: 200 }),
+            trusted_proxies: Vec::new(),
+            vault: None,
+            fetch: None,
+        }
     }
 }
 
@@ -173,6 +191,7 @@ impl ServerState {
             login_limit: Limiter::new(options.login_rate),
             options,
             logins: tokio::sync::Semaphore::new(LOGINS),
+            jwt_keys: tokio::sync::Mutex::default(),
             loaded: AtomicBool::new(false),
             loading: tokio::sync::Mutex::default(),
         })))
@@ -319,6 +338,7 @@ impl ServerState {
         if let (true, Some(hash)) = (used.spent, used.hash) {
             self.keep_use(&hash).await?;
         }
+        self.check_proof(&used).await?;
         self.0.callers.take(used.session.accessor.as_bytes(), self.0.host.now()).map_err(Refused::too_many)?;
         Ok(Caller { token, hash: used.hash, session: used.session })
     }

@@ -12,6 +12,7 @@ use super::answer::Refused;
 use super::policies;
 use super::tokens::{self, Hash, Kept, Session};
 use crate::Error;
+use crate::keys::{RecoveryKey, SlotKey, Unlock};
 
 impl ServerState {
     /// Reads policies and tokens once after the store was opened.
@@ -47,7 +48,7 @@ impl ServerState {
 
     /// Whether nothing can be opened.
     pub(super) fn is_sealed(&self) -> bool {
-        false
+        self.0.options.vault.as_ref().is_some_and(|vault| vault.store().is_err())
     }
 
     /// Writes a token that is kept.
@@ -106,16 +107,44 @@ impl ServerState {
 }
 
 impl ServerState {
-    /// Forgets the keys, for a server that was given the means to.
-    pub(super) async fn seal(&self) -> Result<(), Refused> {
+    /// Forgets the keys.
+    pub(super) fn seal(&self) -> Result<(), Refused> {
+        let vault = self.0.options.vault.as_ref().ok_or_else(|| Refused::invalid(NO_SEAL))?;
+        vault.seal();
         self.unload();
-        Err(Refused::invalid(NO_SEAL))
+        Ok(())
     }
 
-    /// Opens the store with what somebody sent.
-    pub(super) async fn unseal(&self, _: &Zeroizing<String>) -> Result<(), Refused> {
-        Err(Refused::invalid(NO_SEAL))
+    /// Opens the store with what somebody sent: a passphrase, the line of a key file, or a recovery key.
+    pub(super) async fn unseal(&self, text: &Zeroizing<String>) -> Result<(), Refused> {
+        let vault = self.0.options.vault.as_ref().ok_or_else(|| Refused::invalid(NO_SEAL))?;
+        for unlock in unlocks(text) {
+            match vault.unseal(unlock).await {
+                Ok(()) => return Ok(()),
+                // Another reading of it may be the right one.
+                Err(Error::Invalid(_) | Error::Unsealed { .. }) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(Refused::invalid("invalid key: no slot of the store belongs to it"))
     }
+
+    /// Whether there are keys at all.
+    pub(super) async fn is_initialized(&self) -> Result<bool, Error> {
+        match &self.0.options.vault {
+            Some(vault) => vault.initialized().await,
+            None => Ok(true),
+        }
+    }
+}
+
+/// What the text of a key can be.
+fn unlocks(text: &Zeroizing<String>) -> Vec<Unlock> {
+    if let Ok(key) = SlotKey::from_file(text) {
+        return vec![Unlock::KeyFile(key.clone()), Unlock::KubernetesSecret(key)];
+    }
+    let recovery = RecoveryKey::from_text(text).ok().map(Unlock::Recovery);
+    recovery.into_iter().chain([Unlock::Passphrase(text.clone())]).collect()
 }
 
 const NO_SEAL: &str = "this server's store was opened by the program that runs it: seal it by stopping that program";

@@ -14,6 +14,7 @@ use super::answer::{Answer, Refused, done, object};
 use super::auth_mounts;
 use super::fields::Fields;
 use super::policies::tidy;
+use super::proof::Proof;
 use super::request::{Asked, Caller, Op};
 use super::route::AuthKind;
 use super::token_api::NewToken;
@@ -22,7 +23,10 @@ use crate::policy::Identity;
 use crate::policy::acl::{DEFAULT, ROOT};
 
 mod approle;
+mod jwt;
 mod kubernetes;
+
+pub(super) use jwt::Fetched;
 
 const MAX_ROLE_NAME: usize = 128;
 
@@ -41,7 +45,8 @@ pub(super) async fn login(state: &ServerState, kind: AuthKind, asked: &mut Asked
     let passed = match kind {
         AuthKind::Kubernetes => kubernetes::login(state, &fields).await?,
         AuthKind::AppRole => approle::login(state, &fields, asked.remote).await?,
-        AuthKind::Jwt | AuthKind::Token => return Err(Refused::no_route(&asked.path)),
+        AuthKind::Jwt => jwt::login(state, &fields).await?,
+        AuthKind::Token => return Err(Refused::no_route(&asked.path)),
     };
     let Passed { new, mut warnings } = passed;
     warnings.extend(state.missing_policies(&new.policies));
@@ -79,10 +84,13 @@ pub(super) async fn configure(
             check_role_name(name)?;
             match kind {
                 AuthKind::Kubernetes if below.is_empty() => kubernetes::role(state, asked, name).await,
+                AuthKind::Jwt if below.is_empty() => jwt::role(state, asked, name).await,
                 AuthKind::AppRole => approle::role(state, asked, (name, below)).await,
                 _ => Err(Refused::no_path()),
             }
         }
+        ("config", ..) if kind == AuthKind::Jwt => jwt::config(state, asked).await,
+        ("config", ..) if kind == AuthKind::Kubernetes => kubernetes::config(state, asked).await,
         _ => Err(Refused::no_path()),
     }
 }
@@ -92,7 +100,7 @@ fn role_kind(kind: AuthKind) -> &'static str {
     match kind {
         AuthKind::Kubernetes => kubernetes::ROLE,
         AuthKind::AppRole => approle::ROLE,
-        AuthKind::Jwt | AuthKind::Token => "jwt-role",
+        AuthKind::Jwt | AuthKind::Token => jwt::ROLE,
     }
 }
 
@@ -172,7 +180,7 @@ impl TokenParams {
 
     /// A token for somebody; it does not outlast `ends`.
     fn token(&self, who: Who, now: Timestamp) -> NewToken {
-        let Who { identity, display_name, path, meta, ends } = who;
+        let Who { identity, display_name, path, meta, ends, proof } = who;
         let mut policies = self.policies.clone();
         if !self.no_default_policy {
             policies.push(DEFAULT.into());
@@ -195,6 +203,7 @@ impl TokenParams {
             parent: None,
             orphan: true,
             kept: false,
+            proof,
         }
     }
 }
@@ -206,6 +215,7 @@ struct Who {
     path: &'static str,
     meta: BTreeMap<String, String>,
     ends: Option<Timestamp>,
+    proof: Option<Arc<Proof>>,
 }
 
 /// Reads, writes or removes a role that is one document.

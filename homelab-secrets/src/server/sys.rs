@@ -15,24 +15,27 @@ use crate::policy::{self, Holder};
 /// What is answered without a token, sealed or not.
 pub(super) async fn early(state: &ServerState, route: Route<'_>, asked: &mut Asked) -> Answer {
     match (route, asked.op) {
-        (Route::Health, Op::Read) => health(state, asked),
-        (Route::SealStatus, Op::Read) => Ok(Json(seal_status(state)).into_response()),
+        (Route::Health, Op::Read) => health(state, asked).await,
+        (Route::SealStatus, Op::Read) => Ok(Json(seal_status(state).await?).into_response()),
         (Route::Leader, Op::Read) => Ok(Json(json!({
             "ha_enabled": false, "is_self": false, "leader_address": "", "leader_cluster_address": "",
         }))
         .into_response()),
         // The store is made by the program before it listens.
-        (Route::Init, Op::Read) => Ok(Json(json!({ "initialized": true })).into_response()),
-        (Route::Init, Op::Write) => Err(Refused::invalid("Vault is already initialized")),
+        (Route::Init, Op::Read) => Ok(Json(json!({ "initialized": state.is_initialized().await? })).into_response()),
+        (Route::Init, Op::Write) => Err(Refused::invalid(match state.is_initialized().await? {
+            true => "Vault is already initialized",
+            false => "the program that runs this server makes the store's keys, not a client",
+        })),
         (Route::Unseal, Op::Write) => unseal(state, asked).await,
         _ => Err(Refused::unsupported()),
     }
 }
 
-/// `sys/health`: the status tells load balancers what the body tells people. 200 active, 503 sealed; 429 (standby), 472,
-/// 473 and 501 (not initialized) do not occur, and their parameters are taken all the same.
-fn health(state: &ServerState, asked: &Asked) -> Answer {
-    let sealed = state.is_sealed();
+/// `sys/health`: the status tells load balancers what the body tells people. 200 active, 501 without keys, 503 sealed;
+/// 429 (standby), 472 and 473 (replication) do not occur, and their parameters are taken all the same.
+async fn health(state: &ServerState, asked: &Asked) -> Answer {
+    let (initialized, sealed) = (state.is_initialized().await?, state.is_sealed());
     let code = |name: &str, default: u16| match asked.query.get(name) {
         None => Ok(StatusCode::from_u16(default).unwrap_or(StatusCode::OK)),
         Some(text) => {
@@ -40,13 +43,17 @@ fn health(state: &ServerState, asked: &Asked) -> Answer {
             code.ok_or_else(|| Refused::invalid(format!("Bad value for {name}: it has to be a status, as in 200")))
         }
     };
-    for name in ["standbycode", "drsecondarycode", "performancestandbycode", "uninitcode"] {
+    for name in ["standbycode", "drsecondarycode", "performancestandbycode"] {
         code(name, 200)?;
     }
-    let (closed, active) = (code("sealedcode", 503)?, code("activecode", 200)?);
-    let status = if sealed { closed } else { active };
+    let (none, closed, active) = (code("uninitcode", 501)?, code("sealedcode", 503)?, code("activecode", 200)?);
+    let status = match (initialized, sealed) {
+        (false, _) => none,
+        (true, true) => closed,
+        (true, false) => active,
+    };
     let body = json!({
-        "initialized": true, "sealed": sealed, "standby": false, "performance_standby": false,
+        "initialized": initialized, "sealed": sealed, "standby": false, "performance_standby": false,
         "replication_performance_mode": "disabled", "replication_dr_mode": "disabled",
         "server_time_utc": state.0.host.now().as_second(), "version": env!("CARGO_PKG_VERSION"),
         "cluster_name": "homelab",
@@ -54,12 +61,12 @@ fn health(state: &ServerState, asked: &Asked) -> Answer {
     Ok((status, Json(body)).into_response())
 }
 
-fn seal_status(state: &ServerState) -> Value {
-    json!({
-        "type": "static", "initialized": true, "sealed": state.is_sealed(), "t": 1, "n": 1, "progress": 0, "nonce": "",
+async fn seal_status(state: &ServerState) -> Result<Value, Refused> {
+    Ok(json!({
+        "type": "static", "initialized": state.is_initialized().await?, "sealed": state.is_sealed(), "t": 1, "n": 1, "progress": 0, "nonce": "",
         "version": env!("CARGO_PKG_VERSION"), "migration": false, "recovery_seal": false, "storage_type": "homelab",
         "cluster_name": "homelab",
-    })
+    }))
 }
 
 /// `sys/seal`, for root and sudo.
@@ -67,7 +74,7 @@ pub(super) async fn seal(state: &ServerState, caller: &Caller, asked: &Asked) ->
     state.allow_system(caller, asked, true)?;
     match asked.op {
         Op::Write => {
-            state.seal().await?;
+            state.seal()?;
             tracing::warn!(who = %caller.session.identity, "the store was sealed");
             done()
         }
@@ -88,7 +95,7 @@ async fn unseal(state: &ServerState, asked: &mut Asked) -> Answer {
         state.unseal(&key).await?;
         tracing::warn!("the store was unsealed");
     }
-    Ok(Json(seal_status(state)).into_response())
+    Ok(Json(seal_status(state).await?).into_response())
 }
 
 /// Whose capabilities are asked for.

@@ -38,8 +38,8 @@ impl Policy for Rights {
     }
 }
 
-/// Takes `NAMESPACE/NAME@AUDIENCE` for a token.
-struct Trusting(Arc<FixedHost>);
+/// Takes `NAMESPACE/NAME#POD@AUDIENCE` for a token; says no to those that end with what is set, or is `away`.
+struct Trusting(Arc<FixedHost>, Arc<Mutex<Option<&'static str>>>);
 
 #[async_trait]
 impl Authenticator for Trusting {
@@ -48,9 +48,18 @@ impl Authenticator for Trusting {
         if made_for != audience {
             return Err(Error::Denied("another audience".into()));
         }
+        match *self.1.lock().unwrap() {
+            Some("away") => return Err(Error::Backend("the API server is away".into())),
+            Some(gone) if credential.ends_with(gone) => return Err(Error::Denied("its pod is gone".into())),
+            _ => {}
+        }
+        let (credential, pod_uid) = match credential.split_once('#') {
+            Some((credential, uid)) => (credential, Some(uid.to_owned())),
+            None => (credential, None),
+        };
         let account = Account::parse(credential).ok_or_else(|| Error::Denied("not a token".into()))?;
         let ends = self.0.now().checked_add(jiff::SignedDuration::from_mins(10)).ok();
-        Ok(Login { identity: Identity::account(account), ends })
+        Ok(Login { identity: Identity::ServiceAccount { account, pod_uid }, ends })
     }
 }
 
@@ -59,6 +68,7 @@ struct Server {
     host: Arc<FixedHost>,
     store: SecretStore,
     rights: Vec<(&'static str, Vec<Capability>)>,
+    gone: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Server {
@@ -75,11 +85,12 @@ impl Server {
         rights: Vec<(&'static str, Vec<Capability>)>,
         options: ServerOptions,
     ) -> Self {
-        let kubernetes: Option<Arc<dyn Authenticator>> = Some(Arc::new(Trusting(host.clone())));
+        let gone = Arc::new(Mutex::new(None));
+        let kubernetes: Option<Arc<dyn Authenticator>> = Some(Arc::new(Trusting(host.clone(), gone.clone())));
         let policy = Arc::new(Rights(rights.clone()));
         let config = ServerConfig { store: store.clone(), policy, host: host.clone(), kubernetes };
         let state = ServerState::with_options(config, Some(ROOT), options).unwrap();
-        Self { router: router(state), host, store, rights }
+        Self { router: router(state), host, store, rights, gone }
     }
 
     /// Another process on the same store.

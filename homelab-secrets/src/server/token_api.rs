@@ -11,6 +11,7 @@ use super::ServerState;
 use super::answer::{Answer, Refused, done, time};
 use super::fields::Fields;
 use super::policies::tidy;
+use super::proof::Proof;
 use super::request::{Asked, Caller, Op};
 use super::tokens::{Hash, MAX_TTL, Session, after};
 use crate::policy::Identity;
@@ -69,6 +70,8 @@ pub(super) struct NewToken {
     pub(super) parent: Option<Hash>,
     pub(super) orphan: bool,
     pub(super) kept: bool,
+    /// What it is given for, if that can end before it.
+    pub(super) proof: Option<Arc<Proof>>,
 }
 
 impl ServerState {
@@ -101,6 +104,7 @@ impl ServerState {
             parent: new.parent,
             orphan: new.orphan,
             kept: new.kept,
+            proof: new.proof,
         };
         let hash = self.0.tokens.hash(&token)?;
         if session.kept {
@@ -179,6 +183,7 @@ async fn create(state: &ServerState, caller: &Caller, asked: &mut Asked, orphan:
         parent: above,
         orphan,
         kept: above.is_none() || parent.kept,
+        proof: if orphan { None } else { parent.proof.clone() },
     };
     let (token, session) = state.issue(new).await?;
     tracing::info!(by = %caller.session.identity, accessor = session.accessor, "made a token");

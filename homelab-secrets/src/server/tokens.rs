@@ -18,6 +18,8 @@ use crate::Error;
 use crate::backend::Host;
 use crate::policy::{Holder, Identity};
 
+use super::proof::Proof;
+
 mod record;
 
 pub(super) use record::{KIND, Kept};
@@ -62,6 +64,8 @@ pub(super) struct Session {
     pub(super) orphan: bool,
     /// Whether it is in the store, too.
     pub(super) kept: bool,
+    /// What it was given for, if that can end before it.
+    pub(super) proof: Option<Arc<Proof>>,
 }
 
 impl Session {
@@ -269,7 +273,7 @@ impl Live {
 }
 
 fn sealed() -> Error {
-    Error::Backend("the store is sealed".into())
+    Error::Sealed
 }
 
 fn hash(key: &Zeroizing<[u8; 32]>, token: &str) -> Result<Hash, Error> {
@@ -298,6 +302,7 @@ fn root_session(now: Timestamp) -> Session {
         parent: None,
         orphan: true,
         kept: false,
+        proof: None,
     }
 }
 

@@ -287,6 +287,7 @@ pub(super) async fn login(state: &ServerState, fields: &Fields, remote: Option<I
         path: "auth/approle/login",
         meta,
         ends: None,
+        proof: None,
     };
     Ok(Passed { new: role.token.token(who, now), warnings: Vec::new() })
 }

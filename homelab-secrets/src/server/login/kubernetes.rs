@@ -16,15 +16,30 @@ use zeroize::Zeroizing;
 use super::{Passed, TokenParams, Who, stored};
 use crate::Error;
 use crate::policy::Identity;
-use crate::server::ServerState;
 use crate::server::answer::{Answer, Refused, object};
 use crate::server::fields::Fields;
+use crate::server::jwt::{self, Key};
+use crate::server::proof::Proof;
 use crate::server::request::Asked;
+use crate::server::{Login, ServerState};
 
 /// Kind of the documents.
 pub(super) const ROLE: &str = "kubernetes-role";
 /// Roles of our own programs, which need none to be written.
 const OWN: &str = "homelab-";
+
+/// Kind and name of the document with the settings.
+const CONFIG: (&str, &str) = ("kubernetes", "config");
+
+/// How tokens are checked, as it lies in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    local: bool,
+    jwks: Option<Value>,
+    pems: Vec<String>,
+    issuer: String,
+}
 
 /// A role as it lies in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +50,71 @@ struct Role {
     namespaces: Vec<String>,
     require_pod: bool,
     token: TokenParams,
+}
+
+/// `auth/kubernetes/config`: how tokens are checked.
+pub(super) async fn config(state: &ServerState, asked: &mut Asked) -> Answer {
+    stored(state, asked, CONFIG, describe_config, change_config).await
+}
+
+fn describe_config(config: &Config) -> Map<String, Value> {
+    object(json!({
+        "local_check": config.local, "jwks": config.jwks, "pem_keys": config.pems, "issuer": config.issuer,
+        "kubernetes_host": "", "disable_local_ca_jwt": false, "disable_iss_validation": false,
+    }))
+}
+
+/// What Vault needs to reach an API server is read and left: this server asks the one that it runs beside.
+fn change_config(config: Config, fields: &Fields) -> Result<(Config, Vec<String>), Refused> {
+    let jwks = match fields.value("jwks") {
+        Some(Value::String(text)) => Some(serde_json::from_str(text).map_err(|_| Refused::invalid("jwks is no JSON"))?),
+        Some(other) => Some(other.clone()),
+        None => config.jwks,
+    };
+    let changed = Config {
+        local: fields.flag("local_check")?.unwrap_or(config.local),
+        jwks,
+        pems: fields.texts("pem_keys")?.unwrap_or(config.pems),
+        issuer: fields.text("issuer")?.unwrap_or(config.issuer),
+    };
+    let keys = changed.keys()?;
+    if changed.local && (keys.is_empty() || changed.issuer.is_empty()) {
+        return Err(Refused::invalid(
+            "local_check needs the API server's public keys and issuer: give jwks (`kubectl get --raw \
+             /openid/v1/jwks`) or pem_keys, and issuer",
+        ));
+    }
+    let warning = "a local check does not see that a pod or an account is gone: its token works until it ends";
+    Ok((changed.clone(), changed.local.then(|| warning.to_owned()).into_iter().collect()))
+}
+
+impl Config {
+    fn keys(&self) -> Result<Vec<Key>, Refused> {
+        let wrong = || Refused::invalid("jwks or pem_keys hold no public key that can be used");
+        if let Some(jwks) = &self.jwks {
+            return Key::set(jwks.to_string().as_bytes()).ok_or_else(wrong);
+        }
+        self.pems.iter().map(|pem| Key::pem(pem).ok_or_else(wrong)).collect()
+    }
+
+    /// Checks a token without asking anybody.
+    fn check(&self, token: &str, audience: &str, now: jiff::Timestamp) -> Result<Login, Refused> {
+        let denied = |why: &str| Refused::denied(Some(format!("the token is not accepted: {why}")));
+        let claims = jwt::verify(token, &self.keys()?, now).map_err(denied)?;
+        let said = |name: &str| jwt::claim(&claims, name).map(jwt::texts).unwrap_or_default();
+        if said("iss") != [self.issuer.as_str()] {
+            return Err(denied("it is of another issuer"));
+        }
+        if !said("aud").iter().any(|theirs| theirs == audience) {
+            return Err(denied(&format!("it is not made for the audience {audience}")));
+        }
+        let user = said("sub").into_iter().next().unwrap_or_default();
+        let pod = said("/kubernetes.io/pod/uid").into_iter().next();
+        match Identity::reviewed(&user, Vec::new(), pod) {
+            identity @ Identity::ServiceAccount { .. } => Ok(Login { identity, ends: jwt::ends(&claims) }),
+            _ => Err(denied("it is not one of a ServiceAccount")),
+        }
+    }
 }
 
 pub(super) async fn role(state: &ServerState, asked: &mut Asked, name: &str) -> Answer {
@@ -92,9 +172,6 @@ fn audience_warning(audience: &str) -> Option<String> {
 }
 
 pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed, Refused> {
-    let Some(authenticator) = &state.0.kubernetes else {
-        return Err(Refused::invalid("this server has no Kubernetes to ask: use a token"));
-    };
     let jwt = Zeroizing::new(fields.need("jwt")?);
     let name = fields.text("role")?.unwrap_or_default();
     let role = match super::check_role_name(&name) {
@@ -105,11 +182,7 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
         return Err(Refused::invalid(format!("invalid role name {name:?}")));
     }
     let audience = role.as_ref().map_or(TOKEN_AUDIENCE, |role| &role.audience);
-    let busy = |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
-    let turn = state.0.logins.acquire().await.map_err(busy)?;
-    let login = authenticator.authenticate(&jwt, audience).await;
-    drop(turn);
-    let login = login.map_err(refused)?;
+    let (login, local) = prove(state, &jwt, audience).await?;
     let Identity::ServiceAccount { account, pod_uid } = &login.identity else {
         return Err(Refused::denied(Some("the token is not one of a ServiceAccount".into())));
     };
@@ -124,10 +197,31 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
     meta.extend(role.as_ref().map(|_| ("role".to_owned(), name.clone())));
     let display_name = format!("kubernetes-{}-{}", account.namespace, account.name);
     let (identity, ends) = (login.identity.clone(), login.ends);
-    let who = Who { identity, display_name, path: "auth/kubernetes/login", meta, ends };
+    // A local check would say the same until the token ends.
+    let asks = pod_uid.is_some() && !local;
+    let proof = asks.then(|| Proof::new(jwt.clone(), audience, state.0.host.now().as_second()));
+    let who = Who { identity, display_name, path: "auth/kubernetes/login", meta, ends, proof };
     let params = role.as_ref().map(|role| role.token.clone()).unwrap_or_default();
     let warnings = role.as_ref().and_then(|role| audience_warning(&role.audience)).into_iter().collect();
     Ok(Passed { new: params.token(who, state.0.host.now()), warnings })
+}
+
+/// By the API server, or, where somebody chose so, by its public keys; says which.
+async fn prove(state: &ServerState, jwt: &str, audience: &str) -> Result<(Login, bool), Refused> {
+    let config = state.document::<Config>(CONFIG.0, CONFIG.1).await?.unwrap_or_default();
+    if config.local {
+        return Ok((config.check(jwt, audience, state.0.host.now())?, true));
+    }
+    let Some(authenticator) = &state.0.kubernetes else {
+        return Err(Refused::invalid(
+            "this server has no Kubernetes to ask: use a token, or auth/kubernetes/config with local_check",
+        ));
+    };
+    let busy = |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    let turn = state.0.logins.acquire().await.map_err(busy)?;
+    let login = authenticator.authenticate(jwt, audience).await;
+    drop(turn);
+    Ok((login.map_err(refused)?, false))
 }
 
 fn admits(role: &Role, name: &str, account: &Account, pod_uid: Option<&str>) -> Result<(), Refused> {

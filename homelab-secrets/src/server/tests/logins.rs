@@ -146,3 +146,158 @@ async fn an_answer_says_who_it_was_for() {
     let stranger = deed(Request::get("/v1/kv/data/web/a").body(Body::empty()).unwrap()).await;
     assert_eq!((stranger.who, stranger.accessor), (None, None));
 }
+
+/// An issuer that serves its documents.
+#[derive(Debug, Default)]
+struct Documents(Mutex<std::collections::BTreeMap<String, String>>, std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl Fetch for Documents {
+    async fn get(&self, url: &str, _: Option<&str>) -> Result<Vec<u8>, Error> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let found = self.0.lock().unwrap().get(url).cloned();
+        found.map(String::into_bytes).ok_or_else(|| Error::Backend(format!("{url}: it can not be reached")))
+    }
+}
+
+fn claims(more: Value) -> Value {
+    let mut all = json!({
+        "iss": "https://id.home", "aud": "homelab", "sub": "7", "name": "anna", "exp": 1_800_000_300,
+        "groups": ["family", "system:masters"],
+    });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+#[tokio::test]
+async fn people_log_in_with_what_their_issuer_signed() {
+    let s = Server::new(vec![]).await;
+    let issuer = jwt::tests::Issuer::new();
+    s.root("POST", "sys/auth/jwt", json!({ "type": "jwt" })).await;
+    assert_eq!(login(&s, "jwt", json!({ "role": "person", "jwt": "x" })).await.0, 400);
+    assert_eq!(s.root("POST", "auth/jwt/config", json!({ "jwks": issuer.keys(), "jwks_url": "x" })).await.0, 400);
+    assert_eq!(s.root("POST", "auth/jwt/config", json!({ "jwt_validation_pubkeys": ["x"] })).await.0, 400);
+    let config = json!({ "jwks": issuer.keys(), "bound_issuer": "https://id.home", "default_role": "person" });
+    assert_eq!(s.root("POST", "auth/jwt/config", config).await.0, 204);
+    let role = json!({
+        "user_claim": "name", "groups_claim": "groups", "bound_audiences": "homelab", "bound_claims": { "groups": "fam*" },
+        "bound_claims_type": "glob", "claim_mappings": { "sub": "id" }, "token_policies": "a", "token_ttl": "15m",
+    });
+    assert_eq!(s.root("POST", "auth/jwt/role/person", role.clone()).await.0, 204);
+    for (field, value) in [("user_claim", ""), ("role_type", "oidc")] {
+        let mut bad = role.clone();
+        bad[field] = value.into();
+        assert_eq!(s.root("POST", "auth/jwt/role/bad", bad).await.0, 400, "{field}");
+    }
+    assert_eq!(s.root("POST", "auth/jwt/role/bad", json!({ "user_claim": "sub" })).await.0, 400, "no bound");
+    let enter = async |token: String| login(&s, "jwt", json!({ "jwt": token })).await;
+    let (status, good) = enter(issuer.token("ES256", &claims(json!({})))).await;
+    assert_eq!((status, &good["auth"]["lease_duration"]), (200, &json!(900)), "{good}");
+    assert_eq!(good["auth"]["metadata"], json!({ "role": "person", "id": "7" }));
+    for wrong in [
+        json!({ "aud": "other" }),
+        json!({ "iss": "https://other" }),
+        json!({ "exp": 1_799_999_000 }),
+        json!({ "groups": ["x"] }),
+        json!({ "name": "system:admin" }),
+        json!({ "name": null }),
+    ] {
+        assert_eq!(enter(issuer.token("ES256", &claims(wrong.clone()))).await.0, 400, "{wrong}");
+    }
+    let stranger = jwt::tests::Issuer::new();
+    let (_, refused) = enter(stranger.token("ES256", &claims(json!({})))).await;
+    assert_eq!(refused["errors"], json!(["error validating token: no known key has signed it"]));
+    assert_eq!(login(&s, "jwt", json!({ "role": "none", "jwt": "x" })).await.0, 400);
+}
+
+#[tokio::test]
+async fn an_issuers_keys_are_fetched_and_fetched_again_when_they_change() {
+    let first = Server::new(vec![]).await;
+    let (old, new) = (jwt::tests::Issuer::new(), jwt::tests::Issuer::new());
+    let documents = Arc::new(Documents::default());
+    let serve = |keys: Value| {
+        let discovery = json!({ "issuer": "https://id.home", "jwks_uri": "https://id.home/keys" });
+        let mut all = documents.0.lock().unwrap();
+        all.insert("https://id.home/.well-known/openid-configuration".into(), discovery.to_string());
+        all.insert("https://id.home/keys".into(), keys.to_string());
+    };
+    let options = ServerOptions { fetch: Some(documents.clone()), ..ServerOptions::default() };
+    let s = Server::over(first.store.clone(), first.host.clone(), vec![], options);
+    s.root("POST", "sys/auth/jwt", json!({ "type": "jwt" })).await;
+    let config = json!({ "oidc_discovery_url": "https://id.home", "default_role": "p" });
+    assert_eq!(s.root("POST", "auth/jwt/config", config.clone()).await.0, 400, "the issuer is away");
+    serve(old.keys());
+    assert_eq!(s.root("POST", "auth/jwt/config", json!({ "oidc_discovery_url": "https://id.home/x" })).await.0, 400);
+    assert_eq!(s.root("POST", "auth/jwt/config", config).await.0, 204);
+    s.root("POST", "auth/jwt/role/p", json!({ "user_claim": "name", "bound_audiences": "homelab" })).await;
+    let enter = async |issuer: &jwt::tests::Issuer| {
+        login(&s, "jwt", json!({ "jwt": issuer.token("EdDSA", &claims(json!({}))) })).await.0
+    };
+    let fetched = || documents.1.load(std::sync::atomic::Ordering::SeqCst);
+    let before = fetched();
+    assert_eq!([enter(&old).await, enter(&old).await, enter(&new).await], [200, 200, 400]);
+    assert_eq!(fetched(), before, "remembered");
+    serve(new.keys());
+    s.host.advance(3601);
+    let late = claims(json!({ "exp": 1_800_010_000 }));
+    let body = json!({ "jwt": new.token("EdDSA", &late) });
+    assert_eq!(login(&s, "jwt", body.clone()).await.0, 200, "fetched again");
+    documents.0.lock().unwrap().clear();
+    s.host.advance(3601);
+    assert_eq!(login(&s, "jwt", body).await.0, 200, "old keys while the issuer is away");
+    assert_eq!(first.root("POST", "auth/jwt/config", json!({ "jwks_url": "https://id.home/keys" })).await.0, 400);
+}
+
+#[tokio::test]
+async fn serviceaccounts_can_be_checked_without_the_api_server() {
+    let s = Server::new(vec![]).await;
+    let issuer = jwt::tests::Issuer::new();
+    assert_eq!(s.root("POST", "auth/kubernetes/config", json!({ "local_check": true })).await.0, 400);
+    let config = json!({ "local_check": true, "jwks": issuer.keys(), "issuer": "https://cluster" });
+    let (status, warned) = s.root("POST", "auth/kubernetes/config", config).await;
+    assert!(status == 200 && warned["warnings"][0].as_str().unwrap().contains("until it ends"));
+    let token = |more: Value| {
+        let mut all = json!({
+            "iss": "https://cluster", "aud": ["homelab"], "sub": "system:serviceaccount:web:api", "exp": 1_800_000_600,
+            "kubernetes.io": { "namespace": "web", "pod": { "name": "api-1", "uid": "uid-1" } },
+        });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        issuer.token("ES256", &all)
+    };
+    let (status, good) = login(&s, "kubernetes", json!({ "jwt": token(json!({})) })).await;
+    assert_eq!(
+        (status, &good["auth"]["metadata"]["pod_uid"], &good["auth"]["lease_duration"]),
+        (200, &json!("uid-1"), &json!(600))
+    );
+    for wrong in [
+        json!({ "aud": ["https://cluster"] }),
+        json!({ "iss": "https://other" }),
+        json!({ "sub": "anna" }),
+        json!({ "exp": 1_799_000_000 }),
+    ] {
+        assert_eq!(login(&s, "kubernetes", json!({ "jwt": token(wrong.clone()) })).await.0, 403, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_pods_token_ends_with_the_pod() {
+    let s = Server::new(vec![("web", vec![Capability::Read])]).await;
+    s.root("POST", "kv/data/web/a", json!({ "data": {} })).await;
+    let (pod, other, account) =
+        (s.login("web/api#pod-1").await, s.login("web/api#pod-2").await, s.login("web/api").await);
+    let reads = async |token: &str| s.ask(token, "GET", "kv/data/web/a", Value::Null).await.0;
+    *s.gone.lock().unwrap() = Some("pod-1");
+    assert_eq!(reads(&pod).await, 200, "asked a moment ago");
+    s.host.advance(61);
+    assert_eq!(
+        [reads(&pod).await, reads(&pod).await, reads(&other).await, reads(&account).await],
+        [403, 403, 200, 200]
+    );
+    *s.gone.lock().unwrap() = Some("away");
+    s.host.advance(61);
+    assert_eq!(reads(&other).await, 200, "an API server that restarts takes no secrets away");
+    s.host.advance(400);
+    assert_eq!(reads(&other).await, 200);
+    *s.gone.lock().unwrap() = None;
+    assert_eq!(reads(&other).await, 200);
+}

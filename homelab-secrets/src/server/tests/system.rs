@@ -163,7 +163,7 @@ async fn policies_are_kept_and_decide() {
 async fn nobody_asks_more_often_than_they_may() {
     let s = Server::new(vec![]).await;
     let rate = Some(Rate { per_second: 1, burst: 2 });
-    let options = ServerOptions { rate, login_rate: rate, trusted_proxies: Vec::new() };
+    let options = ServerOptions { rate, login_rate: rate, ..ServerOptions::default() };
     let s = Server::over(s.store.clone(), s.host.clone(), vec![], options);
     let get = async |token: &str| s.ask(token, "GET", "auth/token/lookup-self", Value::Null).await.0;
     assert_eq!([get(ROOT).await, get(ROOT).await, get(ROOT).await], [200, 200, 429]);
@@ -173,4 +173,38 @@ async fn nobody_asks_more_often_than_they_may() {
     s.host.advance(1);
     assert_eq!([get(ROOT).await, get(ROOT).await], [200, 429]);
     assert_eq!([get("wrong").await, get("wrong").await, get("wrong").await], [403, 403, 429], "guessing is slow");
+}
+
+#[tokio::test]
+async fn a_sealed_server_opens_with_a_key_and_knows_its_tokens_again() {
+    let host = Arc::new(FixedHost::default());
+    let vault = Vault::new(Arc::new(Memory::default()), host.clone());
+    let options = ServerOptions { vault: Some(vault.clone()), ..ServerOptions::default() };
+    let s = Server::over(vault.handle(), host.clone(), vec![], options);
+    assert_eq!(s.ask("", "GET", "sys/init", Value::Null).await.1, json!({ "initialized": false }));
+    assert_eq!(s.ask("", "GET", "sys/health", Value::Null).await.0, 501);
+    assert_eq!(s.ask("", "GET", "sys/health?uninitcode=200", Value::Null).await.0, 200);
+    let words = zeroize::Zeroizing::new("correct horse battery".to_owned());
+    let file = SlotKey::generate(&|buffer| host.random(buffer)).unwrap();
+    vault.initialize(vec![Unlock::Passphrase(words.clone()), Unlock::KeyFile(file.clone())]).await.unwrap();
+    s.root("POST", "kv/data/a", json!({ "data": { "k": "v" } })).await;
+    let (_, made) = s.root("POST", "auth/token/create", json!({ "policies": ["root"] })).await;
+    let held = made["auth"]["client_token"].as_str().unwrap().to_owned();
+
+    assert_eq!(s.root("PUT", "sys/seal", Value::Null).await.0, 204);
+    assert_eq!(s.root("GET", "kv/data/a", Value::Null).await, (503, json!({ "errors": ["Vault is sealed"] })));
+    assert_eq!(s.ask("", "POST", "auth/kubernetes/login", json!({ "jwt": "web/web" })).await.0, 503);
+    assert_eq!(s.ask("", "GET", "sys/health", Value::Null).await.0, 503);
+    assert_eq!(s.ask("", "GET", "sys/health?sealedcode=299", Value::Null).await.0, 299);
+    assert_eq!(s.ask("", "GET", "sys/seal-status", Value::Null).await.1["sealed"], true);
+    for wrong in [json!({}), json!({ "key": "wrong words" }), json!({ "key": "homelab-key/1 x" })] {
+        let (status, refused) = s.ask("", "PUT", "sys/unseal", wrong.clone()).await;
+        assert!(status == 400 && !refused.to_string().contains("wrong words"), "{wrong}: {refused}");
+    }
+    for key in [words.as_str(), file.to_file().as_str()] {
+        let (status, opened) = s.ask("", "PUT", "sys/unseal", json!({ "key": key })).await;
+        assert_eq!((status, &opened["sealed"]), (200, &json!(false)), "{opened}");
+        assert_eq!(s.ask(&held, "GET", "kv/data/a", Value::Null).await.0, 200);
+        s.root("PUT", "sys/seal", Value::Null).await;
+    }
 }

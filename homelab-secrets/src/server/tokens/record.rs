@@ -77,6 +77,7 @@ impl Kept {
             parent,
             orphan: self.orphan,
             kept: true,
+            proof: None,
         })
     }
 
