@@ -18,7 +18,8 @@ const FORMAT: u32 = 1;
 pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
     match command {
         Kv::Get { path, version, field, output, server } => {
-            get(&connect(global, &server).await?, &Path::parse(&path)?, version, field.as_deref(), output).await
+            let path = Path::parse(&path)?;
+            get(&connect(global, &server).await?, &path, version, field.as_deref(), output).await
         }
         Kv::Put { path, data, output, server } => {
             let (path, values) = (Path::parse(&path)?, data::read(&data.pairs)?);
@@ -53,7 +54,8 @@ pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
             Ok(())
         }
         Kv::History { path, output, server } => {
-            history(&connect(global, &server).await?, &Path::parse(&path)?, output).await
+            let path = Path::parse(&path)?;
+            history(&connect(global, &server).await?, &path, output).await
         }
     }
 }

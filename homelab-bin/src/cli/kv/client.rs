@@ -139,12 +139,16 @@ impl Client {
         let options = cas.map_or_else(|| json!({}), |cas| json!({"cas": cas}));
         let body = json!({"data": data, "options": options});
         let answer = self.send(Method::POST, &self.url(path, "data"), Some(&body)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            bail!("write {}: there is no mount `{}`, which the first part of a path names", path.full(), path.mount);
+        }
         let body = answer.good(&format!("write {}", path.full()), &self.who)?;
         Ok(Version::of(body["data"]["version"].as_u64().unwrap_or_default(), &body["data"]))
     }
 
     /// Deletes versions; none: the newest.
     pub(super) async fn delete(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        self.known(path, versions).await?;
         let answer = match versions {
             [] => self.send(Method::DELETE, &self.url(path, "data"), None).await?,
             versions => {
@@ -156,14 +160,30 @@ impl Client {
 
     /// Brings versions back.
     pub(super) async fn undelete(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        self.known(path, versions).await?;
         let answer = self.send(Method::POST, &self.url(path, "undelete"), Some(&json!({"versions": versions}))).await?;
         answer.good(&format!("undelete {}", path.full()), &self.who).map(drop)
     }
 
     /// Destroys versions.
     pub(super) async fn destroy(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        self.known(path, versions).await?;
         let answer = self.send(Method::PUT, &self.url(path, "destroy"), Some(&json!({"versions": versions}))).await?;
         answer.good(&format!("destroy {}", path.full()), &self.who).map(drop)
+    }
+
+    /// The server says yes to versions that never were: a typing mistake is told here. Who may not look goes on.
+    async fn known(&self, path: &Path, versions: &[u64]) -> Result<()> {
+        let answer = self.send(Method::GET, &self.url(path, "metadata"), None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            bail!(self.missing(path, None, &Value::Null).await);
+        }
+        if let Some(known) = answer.body["data"]["versions"].as_object()
+            && let Some(unknown) = versions.iter().find(|version| !known.contains_key(&version.to_string()))
+        {
+            bail!("{0} has no version {unknown}; see `homelab kv history {0}`", path.full());
+        }
+        Ok(())
     }
 
     /// The names under a folder.
@@ -222,8 +242,11 @@ fn network(error: &reqwest::Error) -> String {
         cause = next;
     }
     let text = cause.to_string();
-    match text.contains("certificate") {
-        true => format!("{text}; name the CA that signed it with --ca-cert or HOMELAB_CACERT"),
+    if text.contains("certificate") {
+        return format!("{text}; name the CA that signed it with --ca-cert or HOMELAB_CACERT");
+    }
+    match error.is_connect() {
+        true => format!("{text}; is the server there (`homelab status`)? --address or HOMELAB_ADDR names another"),
         false => text,
     }
 }
@@ -241,8 +264,9 @@ impl Answer {
         let words: Vec<_> = self.body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let words = if words.is_empty() { format!("the server answered {}", self.status) } else { words.join("; ") };
         match self.status {
+            StatusCode::FORBIDDEN if words.contains("SecretPolicy") => bail!("{action} as {who}: {words}"),
             StatusCode::FORBIDDEN => {
-                bail!("{action}: {words} (as {who}; a SecretPolicy or ClusterSecretPolicy gives rights)")
+                bail!("{action} as {who}: {words} (a SecretPolicy or ClusterSecretPolicy gives rights)")
             }
             _ => bail!("{action}: {words}"),
         }

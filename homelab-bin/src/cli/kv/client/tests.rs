@@ -60,8 +60,24 @@ async fn refusals_say_who_and_what_to_do() {
     let error = client.write(&path(), Map::new(), Some(0)).await.expect_err("denied").to_string();
     assert_eq!(
         error,
-        "write kv/web/db: permission denied (as the token; a SecretPolicy or ClusterSecretPolicy gives rights)"
+        "write kv/web/db as the token: permission denied (a SecretPolicy or ClusterSecretPolicy gives rights)"
     );
+}
+
+#[tokio::test]
+async fn versions_that_never_were_are_not_said_to_be_deleted() {
+    let body = r#"{"data": {"versions": {"1": {"created_time": "a", "destroyed": false}}}}"#;
+    let client = serving(Box::leak(Box::new([
+        ("GET /v1/kv/metadata/web/db", 200, body),
+        ("PUT /v1/kv/destroy/web/db", 204, ""),
+    ])))
+    .await;
+    client.destroy(&path(), &[1]).await.expect("there is a version 1");
+    let error = client.destroy(&path(), &[1, 3]).await.expect_err("there is no version 3").to_string();
+    assert_eq!(error, "kv/web/db has no version 3; see `homelab kv history kv/web/db`");
+    let client = serving(Box::leak(Box::new([("GET /v1/kv/metadata/web/db", 404, r#"{"errors": []}"#)]))).await;
+    let error = client.delete(&path(), &[]).await.expect_err("there is none").to_string();
+    assert_eq!(error, "there is no secret kv/web/db; `homelab kv put kv/web/db key=value` writes it");
 }
 
 #[tokio::test]
