@@ -22,7 +22,7 @@ use crate::plan::observed::{
     AppFacts, DependencyFacts, GateFacts, Kept, Observed, RequestFacts, RouteFacts, SlotFacts, Trouble, Wanted,
 };
 use crate::plan::{Slot, Weights};
-use crate::ports::{PortError, TrafficState};
+use crate::ports::{PortError, TrafficConfirmation, TrafficState};
 use crate::request::Request;
 use crate::revision::RevisionRecord;
 use crate::revision::secret::{self, Marks};
@@ -197,7 +197,9 @@ async fn route(context: &Context, handle: &Handle, slots: &BTreeMap<Slot, SlotFa
     let state = context.traffic.observe(&route).await.map_err(failed)?;
     let mut facts = RouteFacts { state, capabilities: Some(capabilities), confirmation: None };
     let weights = held(&facts.state);
-    if let Some(active) = facts.state.active.clone().filter(|_| facts.state.exists)
+    if let Some(waiting) = unusual(&weights).filter(|_| facts.state.exists) {
+        facts.confirmation = Some(TrafficConfirmation::Pending(waiting));
+    } else if let Some(active) = facts.state.active.clone().filter(|_| facts.state.exists)
         && let Ok(split) = backend::split(&handle.spec, &handle.name, slots, facts.capabilities, &weights, active)
     {
         facts.confirmation = Some(context.traffic.confirm(&route, &split).await.map_err(failed)?);
@@ -215,6 +217,12 @@ fn held(state: &TrafficState) -> Weights {
         weights.entry(active).or_insert(0);
     }
     weights
+}
+
+/// Weights that we never write: somebody's edit. There is no split like that to ask about.
+fn unusual(weights: &Weights) -> Option<String> {
+    let sum: u32 = weights.values().map(|weight| u32::from(*weight)).sum();
+    (sum != 100).then(|| format!("weights that sum to 100, not {sum}"))
 }
 
 /// What the Apps that come first lack, or the circle that they go in.
@@ -268,5 +276,12 @@ mod tests {
         assert_eq!(held(&state), Weights::from([(Colour::Blue, 0), (Colour::Green, 100)]));
         let settled = TrafficState { active: Some("green@1c8a35bfdd".into()), ..state };
         assert_eq!(held(&settled), Weights::from([(Colour::Green, 100)]));
+    }
+
+    #[test]
+    fn weights_of_an_edited_route_are_not_asked_about() {
+        let edited = TrafficState { active: Some("blue@12ad9d3364".into()), ..TrafficState::default() };
+        assert_eq!(unusual(&held(&edited)).as_deref(), Some("weights that sum to 100, not 0"));
+        assert_eq!(unusual(&Weights::from([(Colour::Blue, 0), (Colour::Green, 100)])), None);
     }
 }
