@@ -23,6 +23,8 @@ use crate::{
 pub(crate) const CLUSTER: &[&str] = &["pause", "helm-kubectl", "kubernetes", "etcd", "coredns", "kustomize"];
 /// The programs that the project's image carries.
 pub(crate) const IMAGE: &[&str] = &["helm-kubectl", "kustomize"];
+/// Clients of the secret server, and what they are compared with.
+pub(crate) const CLIENTS: &[&str] = &["openbao", "hvac", "requests", "urllib3", "certifi", "idna"];
 /// The programs that run the checks.
 pub(crate) const CHECKS: &[&str] = &["cargo-nextest", "cargo-deny"];
 

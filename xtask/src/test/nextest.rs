@@ -39,6 +39,12 @@ pub(crate) fn doc() -> Result<Counts> {
     run(cargo().args(["test", "--quiet", "--workspace", "--all-features", "--doc", "--no-fail-fast"]))
 }
 
+/// Runs the tests of this name that are not run with the others, because they need programs from outside.
+pub(crate) fn target(name: &str, env: &[(String, OsString)]) -> Result<Counts> {
+    let cmd = cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast", "--test", name]);
+    run(cmd.envs(env))
+}
+
 fn command(nextest: &Path, verb: &str) -> Cmd {
     let config = paths::package().join("nextest.toml");
     once_in_ci(Cmd::new(nextest))

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Options, Report, step};
-use crate::{paths, shell::Cmd};
+use super::{Counts, Options, Report, nextest, step};
+use crate::{paths, programs, shell::Cmd};
 
 /// A suite: how it is called, what it depends on and how it is run.
 #[derive(Debug)]
@@ -28,7 +28,19 @@ pub(crate) struct Suite {
 }
 
 /// All suites.
-const SUITES: &[Suite] = &[];
+const SUITES: &[Suite] =
+    &[Suite { name: "clients", paths: &["homelab-secrets", "xtask/pins.toml"], minutes: 4, run: clients }];
+
+/// `bao` and `hvac` against the secret server, and OpenBao's server beside it.
+fn clients() -> Result<Counts> {
+    let programs = programs::ensure(programs::CLIENTS)?;
+    let folders = ["hvac", "requests", "urllib3", "certifi", "idna"];
+    let folders = folders.iter().map(|name| Ok(programs.path(name)?.parent().context("a program is in a folder")?));
+    let python = std::env::join_paths(folders.collect::<Result<Vec<_>>>()?).context("the cache's path has a colon")?;
+    let bao = programs.path("bao")?.as_os_str().to_owned();
+    let env = [("HOMELAB_TEST_BAO".to_owned(), bao), ("HOMELAB_TEST_PYTHONPATH".to_owned(), python)];
+    nextest::target("clients", &env)
+}
 
 /// When a suite passed last.
 #[derive(Debug, Default, Deserialize, Serialize)]
