@@ -52,9 +52,10 @@ impl Bao {
         Self { address: address.into(), token: token.into(), home: tempfile::tempdir().unwrap() }
     }
 
-    fn run(&self, line: &str) -> (bool, String) {
+    fn run(&self, line: &str, format: &str) -> (bool, String) {
         let mut command = Command::new(program("HOMELAB_TEST_BAO"));
         command.args(line.split(' ')).env_clear().env("HOME", self.home.path()).stdin(Stdio::null());
+        let command = command.env("BAO_FORMAT", format);
         let output = command.env("BAO_ADDR", &self.address).env("BAO_TOKEN", &self.token).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
@@ -62,20 +63,22 @@ impl Bao {
 
     /// What it says, when it succeeds.
     fn ok(&self, line: &str) -> String {
-        let (success, said) = self.run(line);
+        let (success, said) = self.run(line, "table");
         assert!(success, "bao {line}: {said}");
         said
     }
 
     /// What it says, when it fails.
     fn fails(&self, line: &str) -> String {
-        let (success, said) = self.run(line);
+        let (success, said) = self.run(line, "table");
         assert!(!success, "bao {line} should have failed: {said}");
         said
     }
 
     fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.ok(&format!("{line} -format=json"))).unwrap()
+        let (success, said) = self.run(line, "json");
+        assert!(success, "bao {line}: {said}");
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("bao {line}: {error}: {said}"))
     }
 }
 
@@ -95,7 +98,9 @@ async fn bao_reads_and_writes_secrets() {
     assert_eq!(bao.ok("kv get -field=password -version=1 -mount=kv web/db").trim(), "one");
     assert_eq!(bao.json("kv list kv/web"), json!(["db"]));
     bao.ok("kv delete kv/web/db");
-    assert!(bao.fails("kv get kv/web/db").contains("deletion_time"));
+    assert!(
+        bao.ok("kv get kv/web/db").contains("deletion_time") && bao.json("kv get kv/web/db")["data"]["data"].is_null()
+    );
     bao.ok("kv undelete -versions=4 kv/web/db");
     bao.ok("kv delete -versions=2 kv/web/db");
     bao.ok("kv destroy -versions=1 kv/web/db");
@@ -227,8 +232,10 @@ async fn ask(http: &reqwest::Client, address: &str, (method, path, body): (&str,
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-/// What ours leaves out: it has no plugins, no replication, no leases, no identities and no per-policy check-and-set.
-const LEFT_OUT: [&str; 26] = [
+/// What ours leaves out: it has no mount `secret`, no plugins, no replication, no leases, no identities and no per-policy check-and-set.
+const LEFT_OUT: [&str; 14] = [
+    "secret/",
+    "current_metadata_version",
     "plugin_version",
     "running_plugin_version",
     "running_sha256",
@@ -241,20 +248,6 @@ const LEFT_OUT: [&str; 26] = [
     "identity/",
     "sys/",
     "cubbyhole/",
-    "bound_service_account_namespace_selector",
-    "secret_id_bound_cidrs",
-    "passthrough_request_headers",
-    "token_bound_cidrs",
-    "options",
-    "modified",
-    "entity_id",
-    "mfa_requirement",
-    "wrap_info",
-    "last_updated_time",
-    "cas_required",
-    "force_no_cache",
-    "local",
-    "seal_wrap",
 ];
 
 /// Each field of theirs is in ours, with the same sort of value.
@@ -278,6 +271,7 @@ fn compare(at: &str, ours: &Value, theirs: &Value, wrong: &mut Vec<String>) {
 /// The same requests, one after the other, to OpenBao and to ours: the same status and the same fields.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_shaped_as_openbaos() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let (bao, ours) = (OpenBao::start(&http).await, ours().await);
     for address in [&bao.address, &ours] {
@@ -292,7 +286,10 @@ async fn answers_are_shaped_as_openbaos() {
         if theirs.0 != ours.0 {
             differs.push(format!("{} {} where OpenBao has {} {}", ours.0, ours.1, theirs.0, theirs.1));
         }
-        compare("", &ours.1, &theirs.1, &mut differs);
+        // A 404 without a body is one with an empty list of errors.
+        if !(theirs.1.is_null() && ours.1 == json!({ "errors": [] })) {
+            compare("", &ours.1, &theirs.1, &mut differs);
+        }
         wrong.extend(differs.into_iter().map(|what| format!("{line}: {what}")));
         asked += 1;
     }

@@ -130,7 +130,8 @@ pub(super) async fn described(state: &ServerState) -> Result<Map<String, Value>,
 fn describe(kind: &str, description: &str) -> Value {
     json!({
         "type": kind, "description": description, "accessor": format!("auth_{kind}"), "uuid": format!("auth-{kind}"),
-        "local": false, "seal_wrap": false, "external_entropy_access": false, "options": {},
+        "local": false, "seal_wrap": false, "external_entropy_access": false,
+        "options": if kind == "token" { Value::Null } else { json!({}) },
         "config": { "default_lease_ttl": 0, "max_lease_ttl": 0, "force_no_cache": false, "token_type": "default-service" },
     })
 }

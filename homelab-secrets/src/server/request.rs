@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Query;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -83,11 +84,14 @@ impl Asked {
         headers: HeaderMap,
         body: Body,
     ) -> Result<Self, Refused> {
-        let query = query.unwrap_or_default();
-        let query = axum::extract::Query::<BTreeMap<String, String>>::try_from_uri(
-            &format!("/?{query}").parse().map_err(|_| Refused::invalid("the query can not be read"))?,
-        );
-        let query = query.map_err(|_| Refused::invalid("the query can not be read"))?.0;
+        let query = match query {
+            None | Some("") => BTreeMap::new(),
+            Some(text) => {
+                let wrong = || Refused::invalid("the query can not be read");
+                let uri = format!("/?{text}").parse().map_err(|_| wrong())?;
+                Query::try_from_uri(&uri).map_err(|_| wrong())?.0
+            }
+        };
         let op = Op::of(method, &query).ok_or_else(Refused::unsupported)?;
         Ok(Self { op, path, query, headers, remote: None, body: Mutex::new(body) })
     }
@@ -134,10 +138,11 @@ impl Asked {
         })
     }
 
-    /// The body as an object; an empty one has no fields. serde's words may quote it, so they are dropped.
+    /// The body as an object; one without anything in it has no fields. serde's words may quote it, so they are dropped.
     pub(super) async fn fields(&mut self) -> Result<Fields, Refused> {
         let body = self.bytes().await?;
-        if body.iter().all(u8::is_ascii_whitespace) {
+        // `bao write -f` sends `null`.
+        if matches!(body.trim_ascii(), b"" | b"null") {
             return Ok(Fields::default());
         }
         serde_json::from_slice(&body).map(Fields).map_err(|e| {

@@ -69,9 +69,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Seconds left; 0 for ever.
+    /// Seconds left, begun ones counted; 0 for ever.
     pub(super) fn ttl(&self, now: Timestamp) -> i64 {
-        self.expires.map_or(0, |at| at.duration_since(now).as_secs().max(1))
+        let left = |at: Timestamp| at.duration_since(now).saturating_add(SignedDuration::from_millis(999)).as_secs();
+        self.expires.map_or(0, |at| left(at).max(1))
     }
 
     pub(super) fn holder(&self) -> Holder<'_> {

@@ -109,10 +109,11 @@ pub(super) async fn role(state: &ServerState, asked: &mut Asked, (name, below): 
 }
 
 fn describe(role: &Role) -> Map<String, Value> {
+    let cidrs = if role.secret_cidrs.is_empty() { Value::Null } else { json!(role.secret_cidrs) };
     let mut data = role.token.describe();
     data.extend(object(json!({
         "bind_secret_id": role.bind_secret_id, "secret_id_num_uses": role.secret_num_uses,
-        "secret_id_ttl": role.secret_ttl, "secret_id_bound_cidrs": role.secret_cidrs, "local_secret_ids": false,
+        "secret_id_ttl": role.secret_ttl, "secret_id_bound_cidrs": cidrs, "local_secret_ids": false,
     })));
     data
 }
