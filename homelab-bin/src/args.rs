@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use homelab_secrets::server::Block;
 
 mod app;
 mod kv;
@@ -136,6 +137,9 @@ pub struct Daemon {
     /// Address of the secret server (TLS)
     #[arg(long, default_value = "0.0.0.0:8200", value_name = "ADDR")]
     pub listen_secrets: SocketAddr,
+    /// Proxies in front of the secret server whose X-Forwarded-For is believed: addresses or blocks, as in 10.42.0.0/16
+    #[arg(long, value_delimiter = ',', value_name = "BLOCKS", value_parser = Block::parse)]
+    pub trusted_proxies: Vec<Block>,
     /// Address of the admission webhook (TLS)
     #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDR")]
     pub listen_admission: SocketAddr,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -70,10 +70,10 @@ impl Listener {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         // Out of file descriptors, mostly: a pause lets connections end.
                         tracing::warn!("listener {name}: {error}");
@@ -82,7 +82,9 @@ impl Listener {
                     }
                 },
             };
-            let connection = Connection { router: router.clone(), tls: self.tls.clone(), watcher: graceful.watcher() };
+            // Limits and audit go by who it is.
+            let router = router.clone().layer(Extension(ConnectInfo(peer)));
+            let connection = Connection { router, tls: self.tls.clone(), watcher: graceful.watcher() };
             tokio::spawn(async move {
                 connection.run(stream).await;
                 drop(place);

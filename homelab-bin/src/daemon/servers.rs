@@ -10,7 +10,7 @@ use homelab_secrets::backend::System;
 use homelab_secrets::inject::InjectConfig;
 use homelab_secrets::inject::server::{AdmissionState, admission_router};
 use homelab_secrets::server::kubernetes_auth::TokenReviewer;
-use homelab_secrets::server::{self, ServerConfig, ServerState};
+use homelab_secrets::server::{self, HttpFetch, ServerConfig, ServerOptions, ServerState};
 use tokio::task::JoinSet;
 
 use super::listeners::Listener;
@@ -55,7 +55,9 @@ fn secrets(daemon: &Daemon, shared: &Shared) -> Result<Router> {
         host: Arc::new(System),
         kubernetes: Some(Arc::new(TokenReviewer::new(daemon.clients.own()))),
     };
-    Ok(server::router(ServerState::new(config, None)?))
+    let trusted_proxies = daemon.settings.args.trusted_proxies.clone();
+    let options = ServerOptions { fetch: Some(Arc::new(HttpFetch)), trusted_proxies, ..ServerOptions::default() };
+    Ok(server::router(ServerState::with_options(config, None, options)?))
 }
 
 fn admission(daemon: &Daemon, shared: &Shared) -> Router {
