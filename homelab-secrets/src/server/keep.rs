@@ -59,7 +59,11 @@ impl ServerState {
     /// Writes how many uses a token has left; it is gone when there are none.
     pub(super) async fn keep_use(&self, hash: &Hash) -> Result<(), Error> {
         match self.0.tokens.peek(hash, self.0.host.now()) {
-            Some(session) => self.keep(hash, &session).await,
+            // Of two uses at a time the later writer may be the one that came first.
+            Some(session) => {
+                let change = |kept: Option<Kept>| Ok(kept.map(|kept| kept.with_uses_left(session.num_uses)));
+                self.0.store.update_document(tokens::KIND, &crate::hex::encode(hash), change).await
+            }
             None => self.forget(vec![*hash]).await,
         }
     }

@@ -53,6 +53,11 @@ impl Kept {
         }
     }
 
+    /// The same with so many uses left, or fewer if there are.
+    pub(in crate::server) fn with_uses_left(self, uses: u64) -> Self {
+        Self { num_uses: self.num_uses.min(uses), ..self }
+    }
+
     /// The session again; `None` if its parent is no hash.
     pub(in crate::server) fn into_session(self) -> Option<Session> {
         let parent = match self.parent {
