@@ -9,9 +9,11 @@ use homelab_secrets::server::Block;
 
 mod app;
 mod kv;
+mod secrets;
 
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
+pub use secrets::{AuditCommand, AuditLog, Secrets};
 
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -60,6 +62,9 @@ pub enum Command {
     /// Read and write secrets
     #[command(subcommand)]
     Kv(Kv),
+    /// Care for the store itself
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// See and steer Apps
     #[command(subcommand)]
     App(App),

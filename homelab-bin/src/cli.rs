@@ -6,6 +6,7 @@ mod crds;
 mod forward;
 mod kv;
 pub mod output;
+mod secrets;
 mod stamp;
 mod status;
 mod sync;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Completions { shell } => completions(shell),
         Command::Daemon(args) => with_runtime(Threads::Many, daemon::run(&global, *args)),
         Command::Kv(args) => with_runtime(Threads::One, kv::run(&global, args)),
+        Command::Secrets(command) => secrets::run(command),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),
         Command::Sync(args) => with_runtime(Threads::One, sync::run(&global, args)),
         Command::Status(args) => with_runtime(Threads::One, status::run(&global, args)),

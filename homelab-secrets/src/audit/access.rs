@@ -127,7 +127,7 @@ pub fn durability(mode: Mode, who: Option<&Identity>, op: Operation, status: u16
     let refused = (400..500).contains(&status);
     let waits = match who {
         _ if mode == Mode::Always => true,
-        Some(Identity::ServiceAccount { .. }) => !op.only_reads() && !refused,
+        Some(Identity::ServiceAccount { .. } | Identity::AppRole { .. }) => !op.only_reads() && !refused,
         Some(_) => true,
         None => op == Operation::Login || !refused,
     };

@@ -330,6 +330,8 @@ fn what_waits_for_the_disk() {
         (machine, Read, 200, Written),
         (machine, List, 200, Written),
         (machine, Read, 403, Written),
+        (Some(&Identity::AppRole { role: "backup".into() }), Read, 200, Written),
+        (Some(&Identity::Token { name: "mine".into() }), Read, 200, Synced),
         (machine, Update, 200, Synced),
         (machine, Patch, 500, Synced),
         (machine, Update, 403, Written),

@@ -78,6 +78,11 @@ impl SecretStore {
         Ok(store)
     }
 
+    /// The wrapped keys as they are stored. Nothing in them is secret. Class `Retry` while the store is sealed.
+    pub fn key_table(&self) -> Result<Vec<u8>, Error> {
+        self.opened()?.table.to_json()
+    }
+
     /// Over `backend`, without keys.
     pub(super) fn sealed(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
         Self(Arc::new(Inner {

@@ -392,7 +392,6 @@ const CHILD_KILL_AT: &str = "HOMELAB_TEST_AUDIT_KILL_AT";
 
 /// Not a test of its own: the writer that [`no_acknowledged_record_is_lost_by_kill_9`] starts.
 #[tokio::test]
-#[ignore = "the child of no_acknowledged_record_is_lost_by_kill_9"]
 async fn child_writes_until_killed() {
     let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
     let kill_at = std::env::var(CHILD_KILL_AT).unwrap().parse().unwrap();
@@ -416,7 +415,7 @@ fn no_acknowledged_record_is_lost_by_kill_9() {
     while !ended {
         rounds += 1;
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "backend::audit_file::tests::child_writes_until_killed"])
+            .args(["--exact", "--nocapture", "backend::audit_file::tests::child_writes_until_killed"])
             .env(CHILD_FOLDER, folder.path())
             .env(CHILD_KILL_AT, rounds.to_string())
             .stdout(Stdio::piped())
