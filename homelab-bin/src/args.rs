@@ -13,7 +13,7 @@ mod secrets;
 
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
-pub use secrets::{AuditCommand, AuditLog, Secrets};
+pub use secrets::{AuditCommand, AuditFlags, AuditLog, AuditSync, Secrets};
 
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -173,6 +173,9 @@ pub struct Daemon {
     /// Write logs as JSON lines
     #[arg(long)]
     pub log_json: bool,
+    /// About the audit log.
+    #[command(flatten)]
+    pub audit: AuditFlags,
 }
 
 /// `homelab sync`.

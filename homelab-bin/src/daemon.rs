@@ -3,6 +3,7 @@
 //! Every process serves secrets, admission and hooks and keeps policies current. The one that holds the Lease also runs the
 //! controllers; when it can not renew the Lease it ends, and its children with it, before another may begin.
 
+mod audit;
 pub mod certificates;
 mod debug;
 pub mod health;
@@ -121,6 +122,7 @@ pub struct Daemon {
 #[derive(Clone)]
 struct Shared {
     store: SecretStore,
+    audit: Option<audit::Log>,
     policies: SharedPolicies,
     authority: Authority,
     leaf: Arc<Leaf>,
@@ -144,13 +146,14 @@ impl Daemon {
             "homelab starts"
         );
         let store = store::open(&self.settings).await?;
+        let audit = audit::open(&self.settings, &store).await?;
         self.health.set("store", true);
         let authority = self
             .retry("certificates", async || publish::authority(&self.clients.own(), &self.settings, jiff_now()).await)
             .await?;
         let names = certificates::names(&self.settings.args.service, &self.settings.home, &self.urls());
         let leaf = Leaf::new(authority.clone(), names, jiff_now())?;
-        let shared = Shared { store, policies: SharedPolicies::default(), authority, leaf };
+        let shared = Shared { store, audit, policies: SharedPolicies::default(), authority, leaf };
 
         let mut tasks = JoinSet::new();
         servers::start(&self, &shared, &mut tasks).await?;
@@ -161,6 +164,10 @@ impl Daemon {
             shared.policies.clone(),
             self.stop.clone(),
         ));
+        if let Some(log) = &shared.audit {
+            let (log, store, health) = (log.clone(), shared.store.clone(), Arc::clone(&self.health));
+            tasks.spawn(audit::keep(log, store, health, self.stop.clone()));
+        }
         tasks.spawn(renewals(Arc::clone(&shared.leaf), self.stop.clone()));
         self.publish(&shared).await?;
         self.health.set("certificates", true);

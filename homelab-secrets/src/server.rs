@@ -24,11 +24,13 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 
 use crate::Error;
+use crate::audit::shown_path;
 use crate::backend::Host;
 use crate::policy::{Combined, Identity, Policy, SharedAcl};
 use crate::store::{SecretStore, Vault};
 
 mod answer;
+pub mod audit;
 mod auth_mounts;
 mod fetch;
 mod fields;
@@ -55,6 +57,7 @@ pub use fetch::HttpFetch;
 pub use limits::{Block, Rate};
 
 use answer::{Answer, Refused};
+use audit::Witness;
 use limits::Limiter;
 use request::{Asked, Caller};
 use route::{AuthKind, Route};
@@ -217,6 +220,7 @@ async fn handle(State(state): State<ServerState>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let remote = limits::remote(peer, &parts.headers, &state.0.options.trusted_proxies);
+    let witness = Witness::of(&parts);
     let sent = parts.uri.path();
     let cleaned = match sent.strip_prefix("/v1/") {
         Some(rest) => route::clean(rest).map_err(Refused::invalid),
@@ -226,7 +230,7 @@ async fn handle(State(state): State<ServerState>, request: Request) -> Response 
     let mut deed = None;
     let answer = match asked {
         Ok(mut asked) => {
-            asked.remote = remote;
+            (asked.remote, asked.witness) = (remote, witness);
             deed = Some(Deed {
                 path: asked.path.clone(),
                 operation: asked.op.as_str(),
@@ -240,8 +244,8 @@ async fn handle(State(state): State<ServerState>, request: Request) -> Response 
     };
     let mut response = answer.unwrap_or_else(Refused::into_response);
     if let Some(deed) = deed {
-        let status = response.status().as_u16();
-        tracing::debug!(operation = deed.operation, path = deed.path, status, "secrets request");
+        let (path, status) = (shown_path(&deed.path), response.status().as_u16());
+        tracing::debug!(operation = deed.operation, %path, status, "secrets request");
         response.extensions_mut().insert(deed);
     }
     response
@@ -272,6 +276,9 @@ impl ServerState {
         if let Some(deed) = deed {
             let session = &caller.session;
             (deed.who, deed.accessor) = (Some(session.identity.clone()), Some(session.accessor.clone()));
+            if let Some(witness) = &asked.witness {
+                witness.known(deed).await?;
+            }
         }
         self.dispatch(route, &caller, &mut asked).await
     }

@@ -1,8 +1,8 @@
-//! `homelab secrets …`.
+//! `homelab secrets …`, and the daemon's flags about its audit log.
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::Output;
 
@@ -43,4 +43,35 @@ pub enum AuditCommand {
         #[command(flatten)]
         log: AuditLog,
     },
+}
+
+/// Which answers wait until their record is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AuditSync {
+    /// What people read, logins, and everything that changes; what machines read is there within a second
+    #[default]
+    People,
+    /// All
+    Always,
+}
+
+/// The daemon's flags about its audit log.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Audit log")]
+pub struct AuditFlags {
+    /// Which answers wait until their record is on the disk
+    #[arg(long, value_enum, default_value = "people", value_name = "WHICH")]
+    pub audit_sync: AuditSync,
+    /// Directory of the audit log (default: audit in the data directory)
+    #[arg(long, value_name = "DIR")]
+    pub audit_dir: Option<PathBuf>,
+    /// MiB after which the next file is begun
+    #[arg(long, default_value_t = 16, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub audit_file_size: u64,
+    /// MiB of all files together; the oldest are deleted to keep to it
+    #[arg(long, default_value_t = 256, value_name = "MIB", value_parser = clap::value_parser!(u64).range(2..=1_048_576))]
+    pub audit_total_size: u64,
+    /// Keep no record of who reads and writes secrets
+    #[arg(long)]
+    pub no_audit: bool,
 }

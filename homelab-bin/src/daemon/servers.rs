@@ -57,7 +57,11 @@ fn secrets(daemon: &Daemon, shared: &Shared) -> Result<Router> {
     };
     let trusted_proxies = daemon.settings.args.trusted_proxies.clone();
     let options = ServerOptions { fetch: Some(Arc::new(HttpFetch)), trusted_proxies, ..ServerOptions::default() };
-    Ok(server::router(ServerState::with_options(config, None, options)?))
+    let router = server::router(ServerState::with_options(config, None, options)?);
+    Ok(match &shared.audit {
+        Some(log) => server::audit::audited(router, log.audit.clone()),
+        None => router,
+    })
 }
 
 fn admission(daemon: &Daemon, shared: &Shared) -> Router {

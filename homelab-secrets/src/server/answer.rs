@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ServerState;
 use crate::Error;
+use crate::audit::shown_path;
 
 /// A refusal: `{"errors": […]}`.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Refused {
 
     /// Nothing is mounted there.
     pub(super) fn no_route(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("no handler for route {path:?}. route entry not found."))
+        Self::new(StatusCode::NOT_FOUND, format!("no handler for route {:?}. route entry not found.", shown_path(path)))
     }
 
     pub(super) fn sealed() -> Self {

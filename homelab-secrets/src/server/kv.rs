@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::ServerState;
 use super::answer::{Answer, Refused, done, time};
+use super::audit::Version;
 use super::fields::Fields;
 use super::request::{Asked, Caller, Op, number};
 use super::{metadata, mounts};
@@ -93,7 +94,7 @@ impl One<'_> {
         meta["custom_metadata"] = custom(&found.custom);
         let status = if found.secret.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
         let data = found.secret.as_ref().map(|secret| &secret.data);
-        self.state.answer_with(status, ReadData { data, metadata: meta }, Value::Null)
+        Version(found.version).on(self.state.answer_with(status, ReadData { data, metadata: meta }, Value::Null))
     }
 
     /// Names of keys, without their values.
@@ -163,7 +164,7 @@ impl One<'_> {
         let info = state.versions.get(&version).ok_or_else(Refused::not_found)?;
         let mut data = version_fields(version, info);
         data["custom_metadata"] = custom(&state.settings.custom);
-        self.state.answer(data)
+        Version(version).on(self.state.answer(data))
     }
 }
 

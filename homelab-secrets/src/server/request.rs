@@ -12,9 +12,11 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::answer::Refused;
+use super::audit::Witness;
 use super::fields::Fields;
 use super::tokens::{Hash, Session};
 use super::{MAX_BODY, ServerState};
+use crate::audit::shown_path;
 use crate::policy::kv_paths::KvPath;
 use crate::policy::{Access, Capability, Policy as _, Ruling};
 
@@ -73,6 +75,8 @@ pub(super) struct Asked {
     pub(super) headers: HeaderMap,
     /// Who sent it, as far as trusted proxies say.
     pub(super) remote: Option<IpAddr>,
+    /// Who records it, if anybody does.
+    pub(super) witness: Option<Witness>,
     /// Behind a lock that is never waited for: a body alone can not be shared between threads.
     body: Mutex<Body>,
 }
@@ -93,7 +97,7 @@ impl Asked {
             }
         };
         let op = Op::of(method, &query).ok_or_else(Refused::unsupported)?;
-        Ok(Self { op, path, query, headers, remote: None, body: Mutex::new(body) })
+        Ok(Self { op, path, query, headers, remote: None, witness: None, body: Mutex::new(body) })
     }
 
     /// The path as policies see it: a listing's ends with a slash.
@@ -132,10 +136,14 @@ impl Asked {
 
     async fn bytes(&mut self) -> Result<Bytes, Refused> {
         let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
-        to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
             let error = "the request's body could not be read, or is larger than 1 MiB";
             Refused::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-        })
+        })?;
+        if let Some(witness) = &self.witness {
+            witness.read(&body).await?;
+        }
+        Ok(body)
     }
 
     /// The body as an object; one without anything in it has no fields. serde's words may quote it, so they are dropped.
@@ -174,7 +182,7 @@ impl ServerState {
             Ruling::Allow(_) => Ok(()),
             Ruling::Refuse(why) | Ruling::Silent(why) => {
                 let who = &caller.session.identity;
-                tracing::info!(%who, path = access.api, needs = %access.needs, why, "denied");
+                tracing::info!(%who, path = %shown_path(access.api), needs = %access.needs, why, "denied");
                 Err(Refused::denied(Some(why)))
             }
         }

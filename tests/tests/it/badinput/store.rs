@@ -52,7 +52,10 @@ impl Drop for Small {
 async fn a_full_disk_refuses_writes_and_still_answers_reads() -> Result<()> {
     let small = Small::mount().await?;
     let flag = format!("--data-dir={}", small.0.path().display());
-    let case = Case::with("disk", &[&flag]).await?;
+    // The audit log needs space for each answer: it lies elsewhere.
+    let audit = tempfile::tempdir()?;
+    let audit = format!("--audit-dir={}", audit.path().display());
+    let case = Case::with("disk", &[&flag, &audit]).await?;
     let path = format!("kv/{}/db", case.namespace);
     case.put("db", "password=first").await?;
     let ballast = small.0.path().join("ballast");
