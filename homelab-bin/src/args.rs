@@ -10,10 +10,12 @@ use homelab_secrets::server::Block;
 mod app;
 mod kv;
 mod secrets;
+mod server;
 
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
 pub use secrets::{AuditCommand, AuditFlags, AuditLog, AuditSync, Secrets};
+pub use server::SecretServer;
 
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -59,6 +61,8 @@ pub struct Global {
 pub enum Command {
     /// Run everything: in the cluster, or on any machine against a kubeconfig
     Daemon(Box<Daemon>),
+    /// Run the secret manager alone, without Kubernetes
+    Server(Box<SecretServer>),
     /// Read and write secrets
     #[command(subcommand)]
     Kv(Kv),

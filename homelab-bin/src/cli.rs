@@ -20,7 +20,7 @@ use clap::CommandFactory as _;
 pub(crate) use self::cluster::{config as cluster_config, now};
 use self::watch::watch;
 use crate::args::{Args, Command};
-use crate::daemon;
+use crate::{daemon, server};
 
 /// Runs a command; 0 when it did what was asked, else 1.
 pub(crate) fn run(args: Args) -> ExitCode {
@@ -30,6 +30,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::PrintCrds(args) => crds::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Daemon(args) => with_runtime(Threads::Many, daemon::run(&global, *args)),
+        Command::Server(args) => with_runtime(Threads::Many, server::run(*args)),
         Command::Kv(args) => with_runtime(Threads::One, kv::run(&global, args)),
         Command::Secrets(command) => secrets::run(command),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),

@@ -9,12 +9,12 @@ mod debug;
 pub mod health;
 mod leader;
 pub mod listeners;
-mod logging;
+pub(crate) mod logging;
 pub mod metrics;
 mod publish;
 mod servers;
 pub mod settings;
-mod store;
+pub(crate) mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,7 @@ const STOP: Duration = Duration::from_secs(12);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) async fn run(global: &Global, args: args::Daemon) -> Result<()> {
+    crate::seclude()?;
     let metrics = Arc::new(Metrics::default());
     logging::start(args.log_json, Arc::clone(&metrics));
     let config = crate::cli::cluster_config(global).await?;
@@ -56,7 +57,7 @@ pub(crate) async fn run(global: &Global, args: args::Daemon) -> Result<()> {
     Daemon::builder(settings, config).metrics(metrics).stop(stop).build()?.run().await
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+pub(crate) async fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -145,9 +146,8 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             "homelab starts"
         );
-        let store = store::open(&self.settings).await?;
-        let audit = audit::open(&self.settings, &store).await?;
-        self.health.set("store", true);
+        let kept = store::open(&self.settings.args.data_dir).await?;
+        let store = kept.handle();
         let authority = self
             .retry("certificates", async || publish::authority(&self.clients.own(), &self.settings, jiff_now()).await)
             .await?;
@@ -156,6 +156,11 @@ impl Daemon {
         let shared = Shared { store, audit, policies: SharedPolicies::default(), authority, leaf };
 
         let mut tasks = JoinSet::new();
+        let watched = store::watch(kept.vault, Arc::clone(&self.health), self.stop.clone());
+        tasks.spawn(async move {
+            watched.await;
+            Ok(())
+        });
         servers::start(&self, &shared, &mut tasks).await?;
         self.health.set("listeners", true);
         tasks.spawn(policies(

@@ -7,6 +7,7 @@ pub mod adapters;
 pub mod args;
 pub mod cli;
 pub mod daemon;
+mod server;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,14 @@ use std::process::ExitCode;
 pub fn install_crypto() {
     // An error only says that there is a provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Keeps keys in this process's memory out of core files and away from debuggers of the same user.
+pub(crate) fn seclude() -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("keep the process from being dumped")?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("forbid core files")
 }
 
 /// Does what the arguments say.

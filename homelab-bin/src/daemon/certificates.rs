@@ -19,6 +19,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+mod files;
+
+pub(crate) use files::authority_in;
+
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const CA_DAYS: i32 = 3650;
 const LEAF_DAYS: i32 = 90;

@@ -14,13 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustls::server::ResolvesServerCert;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::Leaf;
 use super::metrics::Metrics;
 
 /// A client that does not finish its TLS handshake or its headers in this time is let go.
@@ -42,12 +42,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; with a leaf it speaks TLS.
-    pub async fn bind(name: &'static str, address: SocketAddr, leaf: Option<Arc<Leaf>>) -> Result<Self> {
+    /// Binds `address`; with certificates it speaks TLS.
+    pub async fn bind(
+        name: &'static str,
+        address: SocketAddr,
+        certificates: Option<Arc<dyn ResolvesServerCert>>,
+    ) -> Result<Self> {
         let socket = TcpListener::bind(address).await.with_context(|| {
             format!("listen on {address} for {name}: another program may use the port; choose one with --listen-{name}")
         })?;
-        Ok(Self { name, socket, tls: leaf.map(acceptor).transpose()? })
+        Ok(Self { name, socket, tls: certificates.map(acceptor).transpose()? })
     }
 
     /// What it is for.
@@ -98,13 +102,13 @@ impl Listener {
     }
 }
 
-fn acceptor(leaf: Arc<Leaf>) -> Result<TlsAcceptor> {
+fn acceptor(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("prepare TLS")?
         .with_no_client_auth()
-        .with_cert_resolver(leaf);
+        .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -13,7 +13,7 @@ use super::metrics::{Metrics, RECONCILE_SPAN, ReconcileTimes};
 const DEFAULT: &str = "info,kube_client=warn,kube_runtime=warn,hyper=warn,h2=warn,rustls=warn";
 
 /// Starts logging; a second call changes nothing.
-pub(super) fn start(json: bool, metrics: Arc<Metrics>) {
+pub(crate) fn start(json: bool, metrics: Arc<Metrics>) {
     let filter = EnvFilter::builder().try_from_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     // These spans are for the metrics, whatever the log shows; lines of the log name their objects themselves.
     let filter = filter.and(filter_fn(|metadata| !is_reconciliation(metadata)));

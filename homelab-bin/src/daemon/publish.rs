@@ -1,9 +1,6 @@
 //! What the daemon keeps and publishes in the cluster about itself: its CA, its address, its webhook.
-#![expect(clippy::disallowed_methods, reason = "on a host the CA is kept in files")]
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use homelab_core::client::explain;
@@ -18,7 +15,7 @@ use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::{Api, Client};
 use serde_json::Value;
 
-use super::certificates::Authority;
+use super::certificates::{Authority, authority_in};
 use super::settings::Settings;
 
 /// Secret with the CA and its key, in the daemon's namespace.
@@ -32,7 +29,7 @@ const KEY: &str = "ca.key";
 pub(super) async fn authority(client: &Client, settings: &Settings, now: Timestamp) -> Result<Authority> {
     match settings.keeps_ca_in_cluster() {
         true => in_secret(client, &settings.home, now).await,
-        false => in_files(&settings.data("tls"), now),
+        false => authority_in(&settings.data("tls"), now),
     }
 }
 
@@ -75,24 +72,6 @@ fn of_secret(secret: Secret, name: &str) -> Result<Authority> {
         String::from_utf8(bytes.0).with_context(|| format!("{name} key {key} is not text"))
     };
     Authority::from_pem(text(CERTIFICATE)?, text(KEY)?).with_context(|| format!("use the CA in {name}"))
-}
-
-fn in_files(directory: &Path, now: Timestamp) -> Result<Authority> {
-    let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
-    if key.exists() {
-        let read = |file: &Path| std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
-        return Authority::from_pem(read(&certificate)?, read(&key)?)
-            .with_context(|| format!("use the CA in {}", directory.display()));
-    }
-    let made = Authority::generate(now)?;
-    std::fs::create_dir_all(directory).with_context(|| format!("make directory {}", directory.display()))?;
-    std::fs::write(&certificate, &made.certificate).with_context(|| format!("write {}", certificate.display()))?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key);
-    let written = file.as_mut().map_err(|error| std::io::Error::new(error.kind(), error.to_string()));
-    written
-        .and_then(|file| std::io::Write::write_all(file, made.key.as_bytes()))
-        .with_context(|| format!("write {}", key.display()))?;
-    Ok(made)
 }
 
 /// Publishes CA and address, so that `homelab kv` and people find the secret server.
@@ -165,22 +144,4 @@ fn with_type<T: serde::Serialize>(object: &T, version: &str, kind: &str) -> Resu
     value["apiVersion"] = version.into();
     value["kind"] = kind.into();
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn the_ca_in_files_is_made_once_and_its_key_is_private() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let now = "2026-11-23T12:00:00Z".parse().expect("a time");
-        let first = in_files(&directory.path().join("tls"), now).expect("made");
-        let second = in_files(&directory.path().join("tls"), now).expect("kept");
-        assert_eq!(first.certificate, second.certificate);
-        let mode = std::fs::metadata(directory.path().join("tls/ca.key")).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
 }

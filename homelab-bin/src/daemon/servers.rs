@@ -21,7 +21,7 @@ use crate::adapters::secrets::StoreVersions;
 /// Binds all listeners, then serves them: a port in use is known before anything is served.
 pub(super) async fn start(daemon: &Daemon, shared: &Shared, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     let args = &daemon.settings.args;
-    let leaf = || Some(Arc::clone(&shared.leaf));
+    let leaf = || Some(Arc::clone(&shared.leaf) as Arc<dyn rustls::server::ResolvesServerCert>);
     let mut bound = vec![
         (Listener::bind("secrets", args.listen_secrets, leaf()).await?, secrets(daemon, shared)?),
         (Listener::bind("admission", args.listen_admission, leaf()).await?, admission(daemon, shared)),
