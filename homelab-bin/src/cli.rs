@@ -32,7 +32,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Daemon(args) => with_runtime(Threads::Many, daemon::run(&global, *args)),
         Command::Server(args) => with_runtime(Threads::Many, server::run(*args)),
         Command::Kv(args) => with_runtime(Threads::One, kv::run(&global, args)),
-        Command::Secrets(command) => secrets::run(command),
+        Command::Secrets(command) => with_runtime(Threads::One, secrets::run(&global, command)),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),
         Command::Sync(args) => with_runtime(Threads::One, sync::run(&global, args)),
         Command::Status(args) => with_runtime(Threads::One, status::run(&global, args)),

@@ -3,7 +3,7 @@
 //! Every process serves secrets, admission and hooks and keeps policies current. The one that holds the Lease also runs the
 //! controllers; when it can not renew the Lease it ends, and its children with it, before another may begin.
 
-mod audit;
+pub(crate) mod audit;
 pub mod certificates;
 mod debug;
 pub mod health;
@@ -12,6 +12,7 @@ pub mod listeners;
 pub(crate) mod logging;
 pub mod metrics;
 mod publish;
+pub(crate) mod sealed;
 mod servers;
 pub mod settings;
 pub(crate) mod store;
@@ -25,7 +26,7 @@ use homelab_core::lease::LeaseHolder;
 use homelab_core::process;
 use homelab_rollout::controller::Cases;
 use homelab_secrets::policy::SharedPolicies;
-use homelab_secrets::store::SecretStore;
+use homelab_secrets::store::{SecretStore, Vault};
 use kube::Config;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::certificates::{Authority, Leaf};
 use self::health::Health;
 use self::metrics::Metrics;
+use self::sealed::Early;
 use self::settings::Settings;
 use crate::args::{self, Global};
 use crate::cli::output;
@@ -123,6 +125,8 @@ pub struct Daemon {
 #[derive(Clone)]
 struct Shared {
     store: SecretStore,
+    /// The same store with its seal.
+    vault: Vault,
     audit: Option<audit::Log>,
     policies: SharedPolicies,
     authority: Authority,
@@ -133,6 +137,16 @@ impl Daemon {
     /// A daemon with these settings, against the cluster of `config`.
     pub fn builder(settings: Settings, config: Config) -> Builder {
         Builder { settings, config, metrics: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    fn early(&self, leaf: &Arc<Leaf>) -> Early {
+        Early {
+            secrets: self.settings.args.listen_secrets,
+            certificates: Some(Arc::clone(leaf) as _),
+            watched: Some(self.settings.args.listen_metrics),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 
     /// Runs until it is asked to stop, or something that it can not do without ends.
@@ -153,7 +167,12 @@ impl Daemon {
             .await?;
         let names = certificates::names(&self.settings.args.service, &self.settings.home, &self.urls());
         let leaf = Leaf::new(authority.clone(), names, jiff_now())?;
-        let shared = Shared { store, audit, policies: SharedPolicies::default(), authority, leaf };
+        if !self.early(&leaf).wait(&kept.vault, &self.stop).await? {
+            return Ok(());
+        }
+        let audit = audit::open(&self.settings.args.audit, &self.settings.args.data_dir, &store).await?;
+        let vault = kept.vault.clone();
+        let shared = Shared { store, vault, audit, policies: SharedPolicies::default(), authority, leaf };
 
         let mut tasks = JoinSet::new();
         let watched = store::watch(kept.vault, Arc::clone(&self.health), self.stop.clone());

@@ -6,13 +6,13 @@
 mod place;
 mod tls;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use homelab_secrets::backend::System;
 use homelab_secrets::policy::PolicySet;
-use homelab_secrets::server::{Rate, ServerConfig, ServerOptions, ServerState, router};
+use homelab_secrets::server::{HttpFetch, Rate, ServerConfig, ServerOptions, ServerState, router};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::place::Opened;
@@ -23,7 +23,8 @@ use crate::daemon::health::{self, Health};
 use crate::daemon::listeners::Listener;
 use crate::daemon::logging;
 use crate::daemon::metrics::Metrics;
-use crate::daemon::store;
+use crate::daemon::sealed::Early;
+use crate::daemon::{audit, store};
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn run(args: SecretServer) -> Result<()> {
@@ -37,19 +38,44 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
     let opened =
         if args.dev { place::in_memory(args.root_token.as_deref()).await? } else { place::on_disk(&args).await? };
     let tls = Tls::of(&args, &opened)?;
+    let health = Arc::new(Health::default());
+    health.expect("store");
+    welcome(&args, &opened, &tls);
+    let early = Early {
+        secrets: args.listen,
+        certificates: tls.resolver(),
+        watched: args.listen_metrics,
+        health: Arc::clone(&health),
+        metrics: Arc::clone(&metrics),
+    };
+    if !early.wait(&opened.vault, &stop).await? {
+        return Ok(());
+    }
+    let log = match args.dev {
+        true => None,
+        false => audit::open(&args.audit, &opened.directory, &opened.vault.handle()).await?,
+    };
     let listener = Listener::bind("secrets", args.listen, tls.resolver()).await?;
-    let state = state(&args, &opened)?;
-    welcome(&args, &opened, &tls, listener.address()?);
+    let router = audit::layered(router(state(&args, &opened)?), log.as_ref());
+    let mut tasks = JoinSet::new();
     if let Some(address) = args.listen_metrics {
         let watched = Listener::bind("metrics", address, None).await?;
-        tracing::info!(listener = "metrics", address = %watched.address()?, "listens");
-        let health = Arc::new(Health::default());
-        tokio::spawn(store::watch(opened.vault.clone(), Arc::clone(&health), stop.clone()));
-        let router = health::router(health, Arc::clone(&metrics));
-        tokio::spawn(watched.serve(router, Arc::clone(&metrics), stop.clone()));
+        let router = health::router(Arc::clone(&health), Arc::clone(&metrics));
+        tasks.spawn(watched.serve(router, Arc::clone(&metrics), stop.clone()));
     }
-    tokio::spawn(tls.keep_current(stop.clone()));
-    listener.serve(router(state), metrics, stop).await;
+    tasks.spawn(store::watch(opened.vault.clone(), Arc::clone(&health), stop.clone()));
+    tasks.spawn(tls.keep_current(stop.clone()));
+    if let Some(log) = log {
+        let (store, stop) = (opened.vault.handle(), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = audit::keep(log, store, health, stop).await {
+                tracing::error!("{error:#}");
+            }
+        });
+    }
+    tracing::info!(listener = listener.name(), address = %listener.address()?, "listens");
+    listener.serve(router, metrics, stop).await;
+    while tasks.join_next().await.is_some() {}
     tracing::info!("stopped");
     Ok(())
 }
@@ -85,6 +111,8 @@ fn state(args: &SecretServer, opened: &Opened) -> Result<ServerState> {
     let options = ServerOptions {
         rate: args.rate.map(|per_second| Rate { per_second, burst: per_second.saturating_mul(2) }),
         trusted_proxies: args.trusted_proxies.clone(),
+        vault: Some(opened.vault.clone()),
+        fetch: Some(Arc::new(HttpFetch)),
         ..ServerOptions::default()
     };
     let root = opened.root_token.as_ref().map(|token| token.as_str());
@@ -92,9 +120,10 @@ fn state(args: &SecretServer, opened: &Opened) -> Result<ServerState> {
 }
 
 /// What to type next.
-fn welcome(args: &SecretServer, opened: &Opened, tls: &Tls, address: SocketAddr) {
+fn welcome(args: &SecretServer, opened: &Opened, tls: &Tls) {
+    let address = args.listen;
     let scheme = if tls.is_plain() { "http" } else { "https" };
-    let mut lines = vec![format!("the secret manager serves {scheme}://{address}")];
+    let mut lines = vec![format!("the secret manager will serve {scheme}://{address}")];
     if args.dev {
         lines.push("everything is in memory: it is gone when this program ends".into());
     } else {

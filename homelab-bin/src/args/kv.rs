@@ -136,4 +136,38 @@ pub enum Kv {
         #[command(flatten)]
         server: Server,
     },
+    /// Write an earlier version's values again, as a new version
+    Rollback {
+        /// MOUNT/PATH
+        path: String,
+        /// The version to return to (default: the one before the newest)
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// What changed between two versions: names of keys, and values only with --values
+    Diff {
+        /// MOUNT/PATH
+        path: String,
+        /// The earlier version (default: the one before the newest)
+        #[arg(long, value_name = "VERSION")]
+        from: Option<u64>,
+        /// The later version (default: the newest)
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u64>,
+        /// Show values
+        #[arg(long)]
+        values: bool,
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
 }

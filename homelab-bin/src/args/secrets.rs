@@ -4,11 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
-use super::Output;
+use super::{Output, Server};
 
 /// `homelab secrets …`: care for the store itself.
 #[derive(Debug, Subcommand)]
 pub enum Secrets {
+    /// Open a sealed store with the text of a key file, a passphrase or a recovery key, from stdin or asked for
+    Unseal {
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Forget the keys: nothing can be read or written until the store is opened again
+    Seal {
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
     /// The record of who read and wrote what
     #[command(subcommand)]
     Audit(AuditCommand),

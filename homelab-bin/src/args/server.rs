@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use homelab_secrets::server::Block;
 
+use super::AuditFlags;
+
 /// `homelab server`: the secret manager alone.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct SecretServer {
@@ -42,6 +44,9 @@ pub struct SecretServer {
     /// Requests a second of one token (default: no limit)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+    /// About the audit log.
+    #[command(flatten)]
+    pub audit: AuditFlags,
     /// Write logs as JSON lines
     #[arg(long)]
     pub log_json: bool,

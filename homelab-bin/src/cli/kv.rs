@@ -1,7 +1,8 @@
 //! `homelab kv`: a client of the KV v2 HTTP API, of ours or of any other server that speaks it.
 
-mod client;
+pub(crate) mod client;
 mod data;
+mod versions;
 mod way;
 
 use anyhow::{Result, bail};
@@ -56,6 +57,15 @@ pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
         Kv::History { path, output, server } => {
             let path = Path::parse(&path)?;
             history(&connect(global, &server).await?, &path, output).await
+        }
+        Kv::Rollback { path, to, output, server } => {
+            let path = Path::parse(&path)?;
+            let version = versions::rollback(&connect(global, &server).await?, &path, to).await?;
+            written(&path, &version, output)
+        }
+        Kv::Diff { path, from, to, values, output, server } => {
+            let path = Path::parse(&path)?;
+            versions::diff(&connect(global, &server).await?, &path, (from, to), values, output).await
         }
     }
 }

@@ -1,20 +1,22 @@
 //! The audit log of the secret server: where it is, what keeps its end known, and what its trouble does to health.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use homelab_secrets::audit::{Anchor, AuditKey, Mode};
 use homelab_secrets::backend::System;
 use homelab_secrets::backend::audit::AuditSink as _;
 use homelab_secrets::backend::audit_file::{FileAudit, FileConfig};
+use homelab_secrets::server;
 use homelab_secrets::server::audit::Audit;
 use homelab_secrets::store::SecretStore;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
-use super::settings::Settings;
-use crate::args::AuditSync;
+use crate::args::{AuditFlags, AuditSync};
 
 /// Where the store keeps the end of the log: whoever cuts the log has to put the store back, too.
 const DOCUMENT: (&str, &str) = ("audit-anchor", "file");
@@ -24,20 +26,19 @@ const PART: &str = "audit";
 
 /// The open log.
 #[derive(Clone)]
-pub(super) struct Log {
+pub(crate) struct Log {
     file: Arc<FileAudit>,
     /// What requests are recorded by.
-    pub(super) audit: Audit,
+    pub(crate) audit: Audit,
 }
 
 /// Opens the log; none when that was asked for.
-pub(super) async fn open(settings: &Settings, store: &SecretStore) -> Result<Option<Log>> {
-    let flags = &settings.args.audit;
+pub(crate) async fn open(flags: &AuditFlags, data_dir: &Path, store: &SecretStore) -> Result<Option<Log>> {
     if flags.no_audit {
         tracing::warn!("--no-audit: nobody will know who read or wrote which secret");
         return Ok(None);
     }
-    let folder = flags.audit_dir.clone().unwrap_or_else(|| settings.data("audit"));
+    let folder = flags.audit_dir.clone().unwrap_or_else(|| data_dir.join("audit"));
     let shown = folder.display().to_string();
     let (file_size, total_size) = (flags.audit_file_size << 20, flags.audit_total_size << 20);
     let config = FileConfig { file_size, total_size, ..FileConfig::new(folder) };
@@ -62,8 +63,16 @@ pub(super) async fn open(settings: &Settings, store: &SecretStore) -> Result<Opt
     Ok(Some(Log { file, audit }))
 }
 
+/// Has every answer of `router` recorded, if there is a log.
+pub(crate) fn layered(router: Router, log: Option<&Log>) -> Router {
+    match log {
+        Some(log) => server::audit::audited(router, log.audit.clone()),
+        None => router,
+    }
+}
+
 /// Lets health follow the log, and notes its end in the store, until `stop`.
-pub(super) async fn keep(log: Log, store: SecretStore, health: Arc<Health>, stop: CancellationToken) -> Result<()> {
+pub(crate) async fn keep(log: Log, store: SecretStore, health: Arc<Health>, stop: CancellationToken) -> Result<()> {
     let mut trouble = log.file.trouble();
     let (mut noted, mut keys) = (0, store.key_table().unwrap_or_default());
     let mut ticks = tokio::time::interval(NOTED);

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::listeners::Listener;
 use super::settings::Settings;
-use super::{Daemon, Shared, debug, health};
+use super::{Daemon, Shared, audit, debug, health};
 use crate::adapters::secrets::StoreVersions;
 
 /// Binds all listeners, then serves them: a port in use is known before anything is served.
@@ -56,12 +56,13 @@ fn secrets(daemon: &Daemon, shared: &Shared) -> Result<Router> {
         kubernetes: Some(Arc::new(TokenReviewer::new(daemon.clients.own()))),
     };
     let trusted_proxies = daemon.settings.args.trusted_proxies.clone();
-    let options = ServerOptions { fetch: Some(Arc::new(HttpFetch)), trusted_proxies, ..ServerOptions::default() };
-    let router = server::router(ServerState::with_options(config, None, options)?);
-    Ok(match &shared.audit {
-        Some(log) => server::audit::audited(router, log.audit.clone()),
-        None => router,
-    })
+    let options = ServerOptions {
+        vault: Some(shared.vault.clone()),
+        fetch: Some(Arc::new(HttpFetch)),
+        trusted_proxies,
+        ..ServerOptions::default()
+    };
+    Ok(audit::layered(server::router(ServerState::with_options(config, None, options)?), shared.audit.as_ref()))
 }
 
 fn admission(daemon: &Daemon, shared: &Shared) -> Router {

@@ -29,7 +29,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    fn of(version: u64, value: &Value) -> Self {
+    pub(super) fn of(version: u64, value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         Self {
             version,
@@ -41,7 +41,7 @@ impl Version {
 }
 
 /// A server and a token for it.
-pub(super) struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     address: String,
     token: String,
@@ -53,15 +53,29 @@ pub(super) struct Client {
 
 impl Client {
     /// Finds the server and logs in: by flags and environment where they say, else by the kubeconfig.
-    pub(super) async fn connect(global: &Global, server: &Server) -> Result<Self> {
+    pub(crate) async fn connect(global: &Global, server: &Server) -> Result<Self> {
+        let (mut this, cluster) = Self::reach(global, server, true).await?;
+        if let (true, Some(cluster)) = (this.token.is_empty(), cluster) {
+            this.login(&cluster, server.account.as_deref()).await?;
+        }
+        Ok(this)
+    }
+
+    /// Finds the server without logging in: while it is sealed nobody can.
+    pub(crate) async fn find(global: &Global, server: &Server) -> Result<Self> {
+        Ok(Self::reach(global, server, false).await?.0)
+    }
+
+    async fn reach(global: &Global, server: &Server, needs_token: bool) -> Result<(Self, Option<Cluster>)> {
         let address = server.address.clone().or_else(|| variable("ADDR"));
         let token = variable("TOKEN");
         let file = server.ca_cert.clone().or_else(|| variable("CACERT").map(Into::into));
         let ca = file
             .map(|file| std::fs::read(&file).with_context(|| format!("read CA file {}", file.display())))
             .transpose()?;
-        if let (Some(address), Some(token)) = (&address, &token) {
-            return Ok(Self::new(trusting(builder(global), ca.as_deref())?, address.clone(), token.clone(), None));
+        if let (Some(address), true) = (&address, token.is_some() || !needs_token) {
+            let http = trusting(builder(global), ca.as_deref())?;
+            return Ok((Self::new(http, address.clone(), token.unwrap_or_default(), None), None));
         }
         let cluster = Cluster::connect(global).await.context("no address and token of a secret server are given")?;
         let way = Way::find(&cluster, address).await?;
@@ -71,11 +85,8 @@ impl Client {
             builder = builder.resolve(host, forward.address);
         }
         let http = trusting(builder, ca.or(way.ca).as_deref())?;
-        let mut this = Self::new(http, way.address, token.unwrap_or_default(), way.forward.map(|(_, forward)| forward));
-        if this.token.is_empty() {
-            this.login(&cluster, server.account.as_deref()).await?;
-        }
-        Ok(this)
+        let forward = way.forward.map(|(_, forward)| forward);
+        Ok((Self::new(http, way.address, token.unwrap_or_default(), forward), Some(cluster)))
     }
 
     fn new(http: reqwest::Client, address: String, token: String, forward: Option<Forward>) -> Self {
@@ -98,6 +109,18 @@ impl Client {
         self.token = token.context("the secret server answered a login without a token")?.to_owned();
         self.who = account.to_string();
         Ok(())
+    }
+
+    /// Opens a sealed store; gives whether it is open then.
+    pub(crate) async fn unseal(&self, key: &str) -> Result<bool> {
+        let answer = self.send(Method::PUT, "sys/unseal", Some(&json!({"key": key}))).await?;
+        let body = answer.good("unseal the store", &self.who)?;
+        Ok(body["sealed"] == json!(false))
+    }
+
+    /// Has the server forget the keys.
+    pub(crate) async fn seal(&self) -> Result<()> {
+        self.send(Method::PUT, "sys/seal", None).await?.good("seal the store", &self.who).map(drop)
     }
 
     /// The values and the version of a secret.
