@@ -14,6 +14,8 @@ use crate::Error;
 
 pub mod audit;
 pub mod audit_file;
+#[cfg(feature = "client")]
+pub mod cluster_witness;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;

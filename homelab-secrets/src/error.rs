@@ -27,6 +27,9 @@ pub enum Error {
     /// The store has no keys: nobody has opened it since it started, or somebody sealed it.
     #[error("the store is sealed: open it with `homelab secrets unseal`")]
     Sealed,
+    /// The store is older than the copy of its head, or not the one that the copy is of.
+    #[error("the store takes no writes: {0}. See where it comes from, then say `homelab secrets accept-rollback`")]
+    RolledBack(String),
     /// The store below failed.
     #[error("{0}")]
     Backend(String),
@@ -43,7 +46,7 @@ impl Error {
             Self::Denied(_) => Class::Denied,
             Self::Invalid(_) | Self::Unsealed { .. } => Class::Invalid,
             Self::Conflict(_) => Class::Conflict,
-            Self::Backend(_) | Self::Sealed => Class::Retry,
+            Self::Backend(_) | Self::Sealed | Self::RolledBack(_) => Class::Retry,
             Self::Bug(_) => Class::Bug,
         }
     }

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod audit;
 pub mod error;
+pub mod head;
 mod hex;
 pub mod inject;
 pub mod keys;

@@ -26,6 +26,7 @@ mod rotation;
 mod step;
 mod value;
 mod vault;
+mod witness;
 mod write;
 
 pub use changes::{Changed, Changes};
@@ -36,10 +37,12 @@ pub use resolve::Resolved;
 pub use rotation::{Progress, SlotInfo};
 pub use value::{Secret, SecretData};
 pub use vault::{SealStatus, Vault};
+pub use witness::{HeadWitness, Watched, Witnessed};
 
 use open::Open;
 use record::PathRecord;
 use step::{Input, Step, Stepped};
+use witness::Watch;
 use write::Queue;
 
 /// The mount that every store has.
@@ -83,6 +86,7 @@ struct Inner {
     open: RwLock<Option<Arc<Open>>>,
     queue: Queue,
     resealing: Mutex<Option<Progress>>,
+    watch: Watch,
 }
 
 impl std::fmt::Debug for SecretStore {

@@ -4,8 +4,8 @@
 //! file quickly after a crash ("quick repair"). After an I/O error (a full disk, say) redb wants to be opened anew; that
 //! happens by itself with the next call.
 //!
-//! Single records are read where the caller is: they come out of redb's cache or the system's, and going to another
-//! thread and back takes several times as long as that.
+//! Single records are read where the caller is: they come out of redb's cache or the system's, which takes less than going
+//! to another thread and back.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};

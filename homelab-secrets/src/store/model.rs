@@ -202,7 +202,7 @@ async fn compare(f: &Fixture, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
     fn the_store_does_what_the_model_does(calls in prop::collection::vec(any_call(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

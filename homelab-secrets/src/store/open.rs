@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::de::DeserializeOwned;
 
 use super::record::{self, MountRecord, MountTable, NonceText, PathRecord, VersionRecord};
+use super::witness::{Watch, Watched};
 use super::write::Queue;
 use super::{Inner, KV_MOUNT, Loaded, Mount, Secret, SecretData, SecretPath, SecretStore};
 use crate::Error;
 use crate::backend::{Backend, Batch, Head, Host};
+use crate::head::StoreHead;
 use crate::keys::{KeyTable, Keyring, NewSlot, Unlock};
 use crate::kv::MountSettings;
 use crate::seal::{Form, Place};
@@ -21,6 +23,8 @@ pub(super) struct Open {
     pub(super) table: Arc<KeyTable>,
     /// Also those that are going.
     pub(super) mounts: Arc<Vec<Mount>>,
+    /// As the newest commit left it.
+    pub(super) head: StoreHead,
     /// Head at which this was known to be the newest.
     pub(super) seen: Head,
 }
@@ -69,7 +73,7 @@ impl Open {
 impl SecretStore {
     /// Opens what is in `backend`; an empty one gets new keys, a slot for `unlock`, and the mount `kv`.
     pub async fn open_or_init(backend: Arc<dyn Backend>, unlock: Unlock, host: Arc<dyn Host>) -> Result<Self, Error> {
-        let store = Self::sealed(backend, host);
+        let store = Self::sealed(backend, host, None);
         if store.0.backend.head().await? == Head(0) {
             store.initialize(vec![unlock]).await?;
         } else {
@@ -84,13 +88,14 @@ impl SecretStore {
     }
 
     /// Over `backend`, without keys.
-    pub(super) fn sealed(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
+    pub(super) fn sealed(backend: Arc<dyn Backend>, host: Arc<dyn Host>, watched: Option<Watched>) -> Self {
         Self(Arc::new(Inner {
             backend,
             host,
             open: RwLock::default(),
             queue: Queue::default(),
             resealing: Mutex::default(),
+            watch: Watch::new(watched),
         }))
     }
 
@@ -122,12 +127,20 @@ impl SecretStore {
         let keys = tokio::task::spawn_blocking(move || with.open(&unlock)).await;
         let keys = Arc::new(keys.map_err(|_| Error::Bug("opening the keys was cut off".into()))??);
         let mounts = Arc::new(read_mounts(&*self.0.backend, &keys).await?);
+        let head = read_head(&*self.0.backend, &keys, &table).await?;
         {
             let mut slot = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
             if slot.is_some() {
                 return Ok(());
             }
-            *slot = Some(Arc::new(Open { keys, table: table.clone(), mounts, seen }));
+            *slot = Some(Arc::new(Open { keys, table: table.clone(), mounts, head, seen }));
+        }
+        if let Err(refused) = self.compare().await {
+            self.seal();
+            return Err(refused);
+        }
+        if self.0.watch.allow_writes().is_err() {
+            return Ok(());
         }
         self.finish_removals().await;
         if table.epochs.len() > 1 {
@@ -158,6 +171,7 @@ impl SecretStore {
                 open.table = Arc::new(table);
             }
             open.mounts = Arc::new(read_mounts(&*self.0.backend, &open.keys).await?);
+            open.head = read_head(&*self.0.backend, &open.keys, &open.table).await?;
             open.seen = head;
         }
         Ok(open)
@@ -190,16 +204,21 @@ impl SecretStore {
 }
 
 fn first_batch(table: &KeyTable, keys: &Keyring, host: &dyn Host) -> Result<Batch, Error> {
-    let (mut id, mut nonce) = ([0; 16], [0; 16]);
-    host.random(&mut id)?;
-    host.random(&mut nonce)?;
+    let random = || {
+        let mut bytes = [0; 16];
+        host.random(&mut bytes).map(|()| bytes)
+    };
+    let id = random()?;
     let (description, settings) = (String::new(), MountSettings::default());
     let mount = Mount { name: KV_MOUNT.into(), description, settings, id, going: false };
     let mounts = MountTable { mounts: vec![MountRecord::of(&mount)] };
-    let place = Place { mount: &record::SYSTEM, path: record::MOUNTS };
+    let store = table.digest.id.to_string();
+    let head = StoreHead { store, sequence: Head(0).next().0, tag: crate::hex::encode(&random()?) };
+    let front = |path| Ok::<_, Error>((Place { mount: &record::SYSTEM, path }, Head(0).next().0, random()?));
     let mut batch = Batch::default();
     batch.put(record::KEY_TABLE, table.to_json()?);
-    batch.put(record::MOUNTS, record::seal(keys, Form::State, (place, Head(0).next().0, nonce), mounts)?);
+    batch.put(record::MOUNTS, record::seal(keys, Form::State, front(record::MOUNTS)?, mounts)?);
+    batch.put(record::HEAD, record::seal(keys, Form::State, front(record::HEAD)?, head)?);
     Ok(batch)
 }
 
@@ -210,6 +229,16 @@ async fn read_table(backend: &dyn Backend) -> Result<KeyTable, Error> {
         _ => "the store has records but no key table: restore it from a backup",
     };
     KeyTable::from_json(&table.ok_or_else(|| Error::Invalid(missing.into()))?)
+}
+
+/// A store of before there were heads stands at 0.
+async fn read_head(backend: &dyn Backend, keys: &Keyring, table: &KeyTable) -> Result<StoreHead, Error> {
+    let Some(sealed) = backend.get(record::HEAD).await? else {
+        // The digest key stays as long as the store lives, so its name names the store.
+        return Ok(StoreHead { store: table.digest.id.to_string(), sequence: 0, tag: String::new() });
+    };
+    let place = Place { mount: &record::SYSTEM, path: record::HEAD };
+    Ok(record::open(keys, Form::State, place, &sealed)?.1)
 }
 
 async fn read_mounts(backend: &dyn Backend, keys: &Keyring) -> Result<Vec<Mount>, Error> {

@@ -19,6 +19,8 @@ const FORMAT: u32 = 1;
 pub(super) const KEY_TABLE: &str = "keys";
 /// The mounts, sealed as a state of the system's own mount.
 pub(super) const MOUNTS: &str = "mounts";
+/// Where the store stands, sealed likewise; each commit writes it.
+pub(super) const HEAD: &str = "head";
 /// UUID of the system's own mount.
 pub(super) const SYSTEM: MountId = [0; 16];
 
@@ -53,7 +55,7 @@ pub(super) fn place_of(key: &str) -> Option<(Form, MountId, &str)> {
             let (path, _) = rest.rsplit_once('/')?;
             Some((Form::Version, crate::hex::decode(mount)?.try_into().ok()?, path))
         }
-        "h" | "d" | MOUNTS => Some((Form::State, SYSTEM, key)),
+        "h" | "d" | MOUNTS | HEAD => Some((Form::State, SYSTEM, key)),
         _ => None,
     }
 }

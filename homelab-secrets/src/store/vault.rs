@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::rotation::{Progress, SlotInfo};
+use super::witness::{Watched, Witnessed};
 use super::{SecretStore, record};
 use crate::Error;
 use crate::backend::{Backend, Head, Host};
@@ -27,6 +28,8 @@ pub struct SealStatus {
     pub epoch: u64,
     /// Records that are being sealed anew, after a rotation.
     pub resealing: Option<Progress>,
+    /// Whether it is as new as the copy of its head says.
+    pub witnessed: Witnessed,
 }
 
 impl SealStatus {
@@ -39,7 +42,12 @@ impl SealStatus {
 impl Vault {
     /// Over `backend`, sealed.
     pub fn new(backend: Arc<dyn Backend>, host: Arc<dyn Host>) -> Self {
-        Self { store: SecretStore::sealed(backend, host) }
+        Self::watched(backend, host, None)
+    }
+
+    /// The same; a witness keeps a copy of its head, so that it is noticed when the store is put back.
+    pub fn watched(backend: Arc<dyn Backend>, host: Arc<dyn Host>, watched: Option<Watched>) -> Self {
+        Self { store: SecretStore::sealed(backend, host, watched) }
     }
 
     /// Whether there are keys.
@@ -59,6 +67,7 @@ impl Vault {
             slots: table.iter().flat_map(|table| table.slots.iter().map(SlotInfo::of)).collect(),
             epoch: table.as_ref().and_then(|table| table.epochs.last()).map_or(0, |epoch| epoch.epoch),
             resealing: self.store.resealing(),
+            witnessed: self.store.witnessed(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::{Open, SecretStore};
+use super::{Open, SecretStore, record};
 use crate::Error;
 use crate::backend::{Backend, BackendError, Batch, Head};
 use crate::seal::{Form, Nonce, Place};
@@ -190,6 +190,7 @@ impl SecretStore {
 
     /// `false`: another process committed in between.
     async fn try_group(&self, group: &mut [Box<dyn Waiting>]) -> Result<bool, Error> {
+        self.0.watch.allow_writes()?;
         // Before anything that the writes rest on is read.
         let head = self.0.backend.head().await?;
         let open = self.open_at(head).await?;
@@ -201,10 +202,15 @@ impl SecretStore {
         if accepted.is_empty() {
             return Ok(true);
         }
-        let batch = Batch { writes: accepted.into_iter().collect() };
+        open.head = self.0.watch.next(&open.head, self.nonce()?);
+        let place = Place { mount: &record::SYSTEM, path: record::HEAD };
+        let sealed = record::seal(&open.keys, Form::State, (place, head.next().0, self.nonce()?), &open.head)?;
+        let mut batch = Batch { writes: accepted.into_iter().collect() };
+        batch.put(record::HEAD, sealed);
         match self.0.backend.commit(head, batch).await {
             Ok(made) => {
                 open.seen = made;
+                self.0.watch.passed(&open.head, &open.keys)?;
                 self.publish(open);
                 Ok(true)
             }
@@ -221,7 +227,7 @@ impl SecretStore {
         content: T,
     ) -> Result<Vec<u8>, Error> {
         let front = (place, draft.head.next().0, self.nonce()?);
-        super::record::seal(&draft.open.keys, Form::State, front, content)
+        record::seal(&draft.open.keys, Form::State, front, content)
     }
 
     pub(super) fn nonce(&self) -> Result<Nonce, Error> {
