@@ -97,6 +97,13 @@ async fn a_full_disk_is_said_and_loses_nothing() {
     store.commit(Head(1), one("b", b"2")).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_disk_that_can_only_be_read_is_said() {
+    let open: Opener = Box::new(|| Err(std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem).into()));
+    let error = Embedded::with("FILE".into(), open).unwrap_err();
+    insta::assert_snapshot!(error, @"FILE is on a disk that can only be read: mount it for writing");
+}
+
 const CHILD_FILE: &str = "HOMELAB_TEST_EMBEDDED_FILE";
 
 /// The part of the child that [`acknowledged_commits_survive_kill_9`] starts and kills.
