@@ -15,7 +15,6 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Sixteen random bytes, written as a UUID.
-#[cfg(feature = "store")]
 pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
     let hex = encode(bytes);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])

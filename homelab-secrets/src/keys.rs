@@ -248,7 +248,7 @@ fn key_of(bytes: &[u8]) -> Option<SivKey> {
 }
 
 /// HKDF-SHA-256 (RFC 5869) without a salt.
-fn expand<const N: usize>(key: &[u8], label: &[u8]) -> Result<Zeroizing<[u8; N]>, Error> {
+pub(crate) fn expand<const N: usize>(key: &[u8], label: &[u8]) -> Result<Zeroizing<[u8; N]>, Error> {
     expand_all(key, &[label])
 }
 

@@ -3,7 +3,8 @@
 //! Floors, each reaching only downwards:
 //!
 //! - base, pure: [`seal`] (AES-256-SIV), [`keys`] (slot → root → data keys), [`kv`] (all rules of KV v2), [`policy`],
-//!   [`audit`] (records in a chain), [`api`] (kinds), [`inject`] (what brings secrets into a pod template);
+//!   [`audit`] (records in a chain), [`sealed`] (secrets as files in Git), [`api`] (kinds), [`inject`] (what brings secrets
+//!   into a pod template);
 //! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
 //! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies in step with the cluster.
 //!
@@ -19,6 +20,7 @@ pub mod keys;
 pub mod kv;
 pub mod policy;
 pub mod seal;
+pub mod sealed;
 
 #[cfg(feature = "store")]
 pub mod backend;

@@ -33,6 +33,7 @@ mod verdict;
 
 pub use acl::{AclSet, SharedAcl};
 pub use admit::{Access, Combined, Holder, Ruling, capabilities};
+pub(crate) use pattern::unclean;
 pub use pattern::{Pattern, PatternError};
 pub use question::{Explanation, PathForm, explain};
 pub use set::{PolicySet, Problem};

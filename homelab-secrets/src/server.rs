@@ -47,6 +47,7 @@ mod policies;
 mod proof;
 mod request;
 mod route;
+mod sealed;
 mod sys;
 mod token_api;
 mod tokens;
@@ -300,6 +301,7 @@ impl ServerState {
             Route::Capabilities => sys::capabilities(self, caller, asked, sys::Whose::Token).await,
             Route::CapabilitiesSelf => sys::capabilities(self, caller, asked, sys::Whose::Own).await,
             Route::CapabilitiesAccessor => sys::capabilities(self, caller, asked, sys::Whose::Accessor).await,
+            Route::Git(rest) => sealed::serve(self, caller, asked, rest).await,
             Route::Auth(AuthKind::Token, rest) => token_api::serve(self, caller, asked, rest).await,
             Route::Auth(kind, rest) => login::configure(self, caller, asked, (kind, rest)).await,
             Route::KvConfig(mount) => mounts::config(self, caller, asked, mount).await,

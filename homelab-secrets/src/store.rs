@@ -23,6 +23,7 @@ mod record;
 mod reseal;
 mod resolve;
 mod rotation;
+mod sealed;
 mod step;
 mod value;
 mod vault;

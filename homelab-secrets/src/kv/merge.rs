@@ -32,12 +32,13 @@ pub fn canonical(value: &Map<String, Value>, out: &mut Vec<u8>) {
         }
         scalar(&Value::from(key.as_str()), out);
         out.push(b':');
-        any(&value[key.as_str()], out);
+        canonical_value(&value[key.as_str()], out);
     }
     out.push(b'}');
 }
 
-fn any(value: &Value, out: &mut Vec<u8>) {
+/// The same for any value.
+pub fn canonical_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(inner) => canonical(inner, out),
         Value::Array(items) => {
@@ -46,7 +47,7 @@ fn any(value: &Value, out: &mut Vec<u8>) {
                 if n > 0 {
                     out.push(b',');
                 }
-                any(item, out);
+                canonical_value(item, out);
             }
             out.push(b']');
         }

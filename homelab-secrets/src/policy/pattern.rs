@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::sealed::GIT_MOUNT;
+
 /// A pattern of logical paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -70,6 +72,15 @@ impl Pattern {
             Some(Segment::Literal(text)) => Some(text.as_str()),
             _ => None,
         };
+        if literal(0) == Some(GIT_MOUNT) {
+            return Err(PatternError {
+                text: text.into(),
+                reason:
+                    "the paths of sealed files in Git are git/REPOSITORY/…, and a repository belongs to no namespace: \
+                         write a ClusterSecretPolicy"
+                        .into(),
+            });
+        }
         let mount_is_literal = literal(0).is_some_and(|mount| !mount.is_empty());
         if mount_is_literal && literal(1) == Some(namespace) && pattern.segments.len() > 2 {
             return Ok(pattern);
@@ -117,7 +128,7 @@ impl fmt::Display for Pattern {
 }
 
 /// Why a path can not be asked for; none if it is clean. A folder comes without the slash at its end.
-pub(super) fn unclean(path: &str, also_allowed: impl Fn(char) -> bool) -> Option<&'static str> {
+pub(crate) fn unclean(path: &str, also_allowed: impl Fn(char) -> bool) -> Option<&'static str> {
     if path.is_empty() {
         return Some("it is empty");
     }

@@ -59,6 +59,8 @@ pub(super) enum Route<'a> {
     CapabilitiesAccessor,
     UiMounts,
     UiMount(&'a str),
+    /// Sealed files in Git: `REPOSITORY`, `REPOSITORY/VERB/PATH`.
+    Git(&'a str),
     /// Nothing that is served, below `sys/` or `auth/KIND/`.
     Unsupported,
     Auth(AuthKind, &'a str),
@@ -136,6 +138,9 @@ fn sys(path: &str) -> Route<'_> {
             if let Some(name) = other.strip_prefix("policy/") {
                 return Route::Policy { name, old: true };
             }
+            if let Some(rest) = other.strip_prefix("homelab/git/") {
+                return Route::Git(rest);
+            }
             other.strip_prefix("internal/ui/mounts/").map_or(Route::Unsupported, Route::UiMount)
         }
     }
@@ -192,6 +197,8 @@ mod tests {
             ("sys/policies/acl/web", Route::Policy { name: "web", old: false }),
             ("sys/policy/web", Route::Policy { name: "web", old: true }),
             ("sys/internal/ui/mounts/kv/web/db", Route::UiMount("kv/web/db")),
+            ("sys/homelab/git/home/open/web/db", Route::Git("home/open/web/db")),
+            ("sys/homelab/git", Route::Unsupported),
             ("sys/raw/x", Route::Unsupported),
             ("sys", Route::Unsupported),
             ("auth/token/create", Route::Auth(AuthKind::Token, "create")),

@@ -11,11 +11,12 @@ use super::{KV_MOUNT, PAGE, SecretStore};
 use crate::Error;
 use crate::kv::{self, Command, Hits, MountSettings};
 use crate::seal::Place;
+use crate::sealed::GIT_MOUNT;
 
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 512;
 /// First parts of paths of the API that are no mounts of secrets.
-const RESERVED: [&str; 6] = ["sys", "auth", "identity", "cubbyhole", "audit", "api"];
+const RESERVED: [&str; 7] = ["sys", "auth", "identity", "cubbyhole", "audit", "api", GIT_MOUNT];
 /// Versions taken away in one commit: each can be as large as a value.
 const VERSIONS_AT_ONCE: usize = 32;
 

@@ -76,7 +76,7 @@ async fn a_removal_that_was_cut_off_is_finished_at_the_next_start() {
 #[tokio::test]
 async fn names_and_settings_that_can_not_be_are_refused() {
     let f = fixture().await;
-    for name in ["", "sys", "auth", "a/b", ".", "..", ".a", "a b", "é", &"x".repeat(65)] {
+    for name in ["", "sys", "auth", "git", "a/b", ".", "..", ".a", "a b", "é", &"x".repeat(65)] {
         assert_eq!(f.store.add_mount(name, "").await.unwrap_err().class(), Class::Invalid, "{name:?}");
     }
     let negative = MountChange { delete_version_after: Some(SignedDuration::from_secs(-1)), ..Default::default() };
