@@ -9,11 +9,13 @@ use homelab_secrets::server::Block;
 
 mod app;
 mod kv;
+mod seal;
 mod secrets;
 mod server;
 
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
+pub use seal::{Edit, Seal};
 pub use secrets::{AuditCommand, AuditFlags, AuditLog, AuditSync, Secrets};
 pub use server::SecretServer;
 
@@ -69,6 +71,10 @@ pub enum Command {
     /// Care for the store itself
     #[command(subcommand)]
     Secrets(Secrets),
+    /// Seal plain files for Git, and print, check and merge sealed ones
+    Seal(Box<Seal>),
+    /// Edit a sealed file
+    Edit(Edit),
     /// See and steer Apps
     #[command(subcommand)]
     App(App),

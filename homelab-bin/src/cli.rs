@@ -3,9 +3,12 @@
 mod app;
 mod cluster;
 mod crds;
+mod edit;
+mod editor;
 mod forward;
 mod kv;
 pub mod output;
+mod seal;
 mod secrets;
 mod stamp;
 mod status;
@@ -33,6 +36,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Server(args) => with_runtime(Threads::Many, server::run(*args)),
         Command::Kv(args) => with_runtime(Threads::One, kv::run(&global, args)),
         Command::Secrets(command) => with_runtime(Threads::One, secrets::run(&global, command)),
+        Command::Seal(args) => with_runtime(Threads::One, seal::run(&global, *args)),
+        Command::Edit(args) => with_runtime(Threads::One, edit::run(&global, args)),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),
         Command::Sync(args) => with_runtime(Threads::One, sync::run(&global, args)),
         Command::Status(args) => with_runtime(Threads::One, status::run(&global, args)),

@@ -24,6 +24,15 @@ pub enum Secrets {
     /// The record of who read and wrote what
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Seal with a new key from now on
+    Rotate {
+        /// The sealed files of the Git checkout in this folder (default: here), each with all its values
+        #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".", required = true)]
+        git: PathBuf,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 /// Where an audit log and its key are.

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use self::client::{Client, Version};
+pub(super) use self::client::Client;
+use self::client::Version;
 use crate::args::{Global, Kv, Output, Server};
 use crate::cli::output::{self, Table};
 

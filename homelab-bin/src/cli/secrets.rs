@@ -12,5 +12,6 @@ pub(crate) async fn run(global: &Global, command: Secrets) -> Result<()> {
         Secrets::Unseal { server } => seal::unseal(global, &server).await,
         Secrets::Seal { server } => seal::seal(global, &server).await,
         Secrets::Audit(command) => audit::run(command),
+        Secrets::Rotate { git, server } => super::seal::rotate(global, &server, &git).await,
     }
 }

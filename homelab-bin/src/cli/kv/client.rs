@@ -238,6 +238,17 @@ impl Client {
         Ok(versions)
     }
 
+    /// Any other request below `/v1/`; `action` is what failed when it is refused.
+    pub(in crate::cli) async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+        action: &str,
+    ) -> Result<Value> {
+        self.send(method, url, body).await?.good(action, &self.who)
+    }
+
     fn url(&self, path: &Path, verb: &str) -> String {
         format!("{}/{verb}/{}", path.mount, path.path)
     }
