@@ -35,7 +35,7 @@ const SUITES: &[Suite] =
 fn clients() -> Result<Counts> {
     let programs = programs::ensure(programs::CLIENTS)?;
     let folders = ["hvac", "requests", "urllib3", "certifi", "idna"];
-    let folders = folders.iter().map(|name| Ok(programs.path(name)?.parent().context("a program is in a folder")?));
+    let folders = folders.iter().map(|name| programs.path(name)?.parent().context("a program is in a folder"));
     let python = std::env::join_paths(folders.collect::<Result<Vec<_>>>()?).context("the cache's path has a colon")?;
     let bao = programs.path("bao")?.as_os_str().to_owned();
     let env = [("HOMELAB_TEST_BAO".to_owned(), bao), ("HOMELAB_TEST_PYTHONPATH".to_owned(), python)];
