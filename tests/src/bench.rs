@@ -46,14 +46,26 @@ impl Number {
 pub async fn run() -> Result<()> {
     let case = Case::new("bench").await?;
     let mut numbers = Vec::new();
+    // What was measured before a failure is told, too.
+    let measured = measure(&case, &mut numbers).await;
+    output::table(&numbers);
+    write(&numbers)?;
+    measured?;
+    case.finish().await
+}
+
+async fn measure(case: &Case, numbers: &mut Vec<Number>) -> Result<()> {
     case.running().await?;
     output::say("version 1 runs; measuring the idle daemon");
-    numbers.extend(process::idle(&case, IDLE).await?);
-    output::say(format!("measuring {PUSHES} pushes"));
-    numbers.extend(push::measure(&case, PUSHES).await?);
+    numbers.extend(process::idle(case, IDLE).await?);
     output::say("measuring the agent");
-    numbers.extend(agent::measure(&case).await?);
-    output::table(&numbers);
+    numbers.extend(agent::measure(case).await?);
+    output::say(format!("measuring {PUSHES} pushes"));
+    numbers.extend(push::measure(case, PUSHES).await?);
+    Ok(())
+}
+
+fn write(numbers: &[Number]) -> Result<()> {
     let folder = crate::workspace().join("target/bench");
     std::fs::create_dir_all(&folder)?;
     let file = folder.join("homelab.json");
@@ -67,7 +79,7 @@ pub async fn run() -> Result<()> {
     std::fs::write(&file, serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("can not write {}", file.display()))?;
     output::say(format!("written to {}", file.display()));
-    case.finish().await
+    Ok(())
 }
 
 /// The middle one.

@@ -22,10 +22,11 @@ pub(super) async fn measure(case: &Case) -> Result<Vec<Number>> {
     std::fs::write(&token, made.text().trim())?;
     let ca =
         case.cluster.get("v1", "ConfigMap", &case.namespace, "homelab-ca").await?.context("no ConfigMap homelab-ca")?;
-    let pem =
-        ca["data"].as_object().and_then(|d| d.values().next()).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let pem = ca["data"]["ca.crt"].as_str().context("the ConfigMap homelab-ca has no key ca.crt")?.to_owned();
     let path = format!("kv/{}/db", case.namespace);
-    let wish = json!({"format": 1, "secrets": [{"path": path, "version": 1, "keys": ["password"], "as": {"files": "/run/secrets/db"}}]});
+    let wish = json!({"format": 1, "mode": "0440", "secrets": [
+        {"path": path, "version": 1, "keys": ["password"], "as": {"files": "/run/secrets/db"}, "to": "0"},
+    ]});
     let mut times = Vec::new();
     for run in 0..RUNS {
         let root = folder.path().join(run.to_string());
