@@ -229,7 +229,8 @@ fn text(port: &Value) -> String {
     port.as_str().map_or_else(|| port.to_string(), Into::into)
 }
 
-fn service(object: &Value) -> Option<ServiceInfo> {
+/// A Service as far as routes know it; None for other kinds.
+pub(crate) fn service(object: &Value) -> Option<ServiceInfo> {
     let is = object["apiVersion"] == "v1" && object["kind"] == "Service" && object["spec"]["type"] != "ExternalName";
     let spec = object.get("spec").filter(|_| is)?;
     let port = |p: &Value| {
@@ -245,13 +246,14 @@ fn service(object: &Value) -> Option<ServiceInfo> {
 }
 
 /// Labels of the pods that a workload makes; Jobs do not serve.
-fn pod_labels(object: &Value) -> Option<BTreeMap<String, String>> {
+pub(crate) fn pod_labels(object: &Value) -> Option<BTreeMap<String, String>> {
     let kind = object["kind"].as_str()?;
     let pointer = stamp::template_pointer(object["apiVersion"].as_str()?, kind)?;
     (!matches!(kind, "Job" | "CronJob")).then(|| strings(object.pointer(&format!("{pointer}/metadata/labels"))))
 }
 
-fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+/// Whether a selector takes pods with these labels; an empty one takes none.
+pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
     !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 

@@ -1,5 +1,8 @@
 //! What makes an unmodified chart a revision of an App: labels and secrets on every pod template, at render.
 //!
+//! In a colour, a Service gets the revision into its selector too. Pods of the revision that stood there before serve
+//! until the new ones are ready, and a little longer in the proxies' tables: without this a gate can ask them.
+//!
 //! One pure function over the rendered objects. Helm runs it as a post-renderer (`homelab stamp`), so that the release
 //! record itself holds the stamped objects: a pod that restarts later gets what its own ReplicaSet says, and a changed
 //! secret makes a new ReplicaSet of the same chart. Applied twice it changes nothing more.
@@ -13,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::deployer::{Colour, Mode};
 use crate::error::Error;
 use crate::ports::{InjectedSecret, PodInjector};
+use crate::preflight;
 
 mod idle;
 pub mod stream;
@@ -63,9 +67,11 @@ impl StampInput {
 /// All of `homelab stamp`: rendered YAML in, stamped YAML out. Documents that the stamp does not change keep their text.
 pub fn run(yaml: &str, input: &StampInput, injector: &dyn PodInjector) -> Result<String, Error> {
     let mut out = String::new();
-    for document in stream::documents(yaml)? {
+    let documents = stream::documents(yaml)?;
+    let pods: Vec<_> = documents.iter().flat_map(|document| pods(&document.object)).collect();
+    for document in documents {
         let mut objects = vec![document.object.clone()];
-        stamp(&mut objects, input, injector)?;
+        all(&mut objects, &pods, input, injector)?;
         for object in objects {
             out.push_str("---\n");
             if object == document.object {
@@ -83,16 +89,49 @@ pub fn run(yaml: &str, input: &StampInput, injector: &dyn PodInjector) -> Result
 
 /// Stamps every pod template among `objects`, hook Jobs included; objects of unknown kinds stay as they are.
 pub fn stamp(objects: &mut Vec<Value>, input: &StampInput, injector: &dyn PodInjector) -> Result<(), Error> {
+    let pods: Vec<_> = objects.iter().flat_map(pods).collect();
+    all(objects, &pods, input, injector)
+}
+
+/// [`stamp`], where `pods` has the labels of all pods of the release.
+fn all(
+    objects: &mut Vec<Value>,
+    pods: &[BTreeMap<String, String>],
+    input: &StampInput,
+    injector: &dyn PodInjector,
+) -> Result<(), Error> {
     if input.mode == Mode::Idle {
         objects.retain_mut(idle::keep);
     }
     for object in objects.iter_mut() {
         match object.get_mut("items").and_then(Value::as_array_mut) {
-            Some(items) => stamp(items, input, injector)?,
-            None => one(object, input, injector)?,
+            Some(items) => all(items, pods, input, injector)?,
+            None => {
+                pin_service(object, pods, input);
+                one(object, input, injector)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Labels of the pods that an object, or a list's items, makes.
+fn pods(object: &Value) -> Vec<BTreeMap<String, String>> {
+    match object.get("items").and_then(Value::as_array) {
+        Some(items) => items.iter().flat_map(pods).collect(),
+        None => preflight::pod_labels(object).into_iter().collect(),
+    }
+}
+
+/// Lets a Service of a colour select the pods of this revision only. One that selects pods which are not stamped, say
+/// an operator's, is left alone.
+fn pin_service(object: &mut Value, pods: &[BTreeMap<String, String>], input: &StampInput) {
+    let Some(service) = preflight::service(object).filter(|_| input.colour.is_some()) else { return };
+    let mut selector = service.selector;
+    selector.remove(label::REVISION);
+    if pods.iter().any(|labels| preflight::selects(&selector, labels)) {
+        object["spec"]["selector"][label::REVISION] = json!(input.revision);
+    }
 }
 
 /// The key of a workload's replica count, equal for both colours: the release name in the object's name becomes `*`.

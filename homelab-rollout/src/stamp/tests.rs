@@ -67,6 +67,11 @@ kind: Service
 metadata: {name: web-green}
 spec: {selector: {app: web-green}, ports: [{port: 80}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: web-green-database}
+spec: {selector: {operator: database}, ports: [{port: 5432}]}
+---
 apiVersion: example.com/v1
 kind: Rocket
 metadata: {name: r}
@@ -92,8 +97,16 @@ fn idle() {
 #[test]
 fn what_is_not_stamped_keeps_its_text() {
     let out = run(CHART, &input(Mode::Serving(BTreeMap::new())), &Volume).unwrap();
-    let tail = CHART.split_once("apiVersion: v1\nkind: Service").unwrap().1;
+    let tail = CHART.split_once("apiVersion: v1\nkind: Service\nmetadata: {name: web-green-database}").unwrap().1;
     assert!(out.contains(tail.trim_end()), "{out}");
+}
+
+#[test]
+fn a_service_of_an_app_without_colours_keeps_its_selector() {
+    let input = StampInput { colour: None, ..input(Mode::Serving(BTreeMap::new())) };
+    let objects = stream::objects(&run(CHART, &input, &Volume).unwrap()).unwrap();
+    let service = objects.iter().find(|o| o["kind"] == "Service").unwrap();
+    assert_eq!(service["spec"]["selector"], json!({"app": "web-green"}));
 }
 
 #[test]
@@ -128,7 +141,7 @@ proptest! {
     fn twice_is_once(
         kinds in prop::collection::vec(prop::sample::select(vec![
             ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("apps/v1", "DaemonSet"), ("batch/v1", "Job"),
-            ("batch/v1", "CronJob"), ("v1", "Pod"), ("v1", "ConfigMap"), ("policy/v1", "PodDisruptionBudget"),
+            ("batch/v1", "CronJob"), ("v1", "Pod"), ("v1", "ConfigMap"), ("policy/v1", "PodDisruptionBudget"), ("v1", "Service"),
         ]), 0..6),
         grace in prop::option::of(0_i64..40), idle in any::<bool>(), labels in any::<bool>(), replicas in 0..9_i32,
     ) {
@@ -137,7 +150,7 @@ proptest! {
             if labels { pod["metadata"] = json!({"labels": {"app": "web"}, "annotations": null}); }
             json!({
                 "apiVersion": api_version, "kind": kind, "metadata": {"name": format!("n{i}")},
-                "spec": {"template": pod, "jobTemplate": {"spec": {"template": pod}}, "containers": [{"name": "a"}]},
+                "spec": {"selector": {"app": "web"}, "template": pod, "jobTemplate": {"spec": {"template": pod}}, "containers": [{"name": "a"}]},
             })
         }).collect();
         let mode = if idle { Mode::Idle } else { Mode::Serving([("Deployment/n0".to_owned(), replicas)].into()) };

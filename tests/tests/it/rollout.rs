@@ -62,6 +62,12 @@ async fn a_failing_gate_gets_no_traffic_and_is_not_retried() -> Result<()> {
     ensure!(report.answers.keys().all(|a| a.version == "1"), "version 2 was given traffic: {:?}", report.answers);
     case.change("VERSION: \"2\"\n        HEALTH_STATUS: \"503\"", "VERSION: \"3\"").await?;
     takes_over(&load, "version 3", load.elapsed(), |a| a.version == "3").await?;
+    case.settled().await?;
+    // Now the idle colour has pods, which are well: what they answer says nothing about version 4.
+    case.change("VERSION: \"3\"", "VERSION: \"4\"\n        HEALTH_STATUS: \"503\"").await?;
+    case.says("App", "web", ("Failed", "True", "")).await?;
+    let report = load.report();
+    ensure!(report.answers.keys().all(|a| a.version != "4"), "version 4 was given traffic: {:?}", report.answers);
     nothing_failed(load).await?;
     case.finish().await
 }
