@@ -52,6 +52,7 @@ pub(crate) async fn run(global: &Global, args: args::Daemon) -> Result<()> {
     crate::seclude()?;
     let metrics = Arc::new(Metrics::default());
     logging::start(args.log_json, Arc::clone(&metrics));
+    crate::allow_connections();
     let config = crate::cli::cluster_config(global).await?;
     let settings = Settings::new(global, args, &config)?;
     let stop = CancellationToken::new();
@@ -189,6 +190,7 @@ impl Daemon {
             self.stop.clone(),
         ));
         if let Some(log) = &shared.audit {
+            log.show(&self.metrics);
             let (log, store, health) = (log.clone(), shared.store.clone(), Arc::clone(&self.health));
             tasks.spawn(audit::keep(log, store, health, self.stop.clone()));
         }

@@ -25,6 +25,16 @@ pub(crate) fn seclude() -> anyhow::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("forbid core files")
 }
 
+/// Takes as many open files as are allowed: each connection is one, and the usual first limit of 1,024 is for programs
+/// that use `select`.
+pub(crate) fn allow_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
 /// Does what the arguments say.
 pub fn run(args: args::Args) -> ExitCode {
     cli::run(args)

@@ -32,6 +32,7 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
     crate::seclude()?;
     let metrics = Arc::new(Metrics::default());
     logging::start(args.log_json, Arc::clone(&metrics));
+    crate::allow_connections();
     let stop = CancellationToken::new();
     tokio::spawn(crate::daemon::stop_on_signal(stop.clone()));
 
@@ -60,12 +61,14 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
     let mut tasks = JoinSet::new();
     if let Some(address) = args.listen_metrics {
         let watched = Listener::bind("metrics", address, None).await?;
+        tracing::info!(listener = watched.name(), address = %watched.address()?, "listens");
         let router = health::router(Arc::clone(&health), Arc::clone(&metrics));
         tasks.spawn(watched.serve(router, Arc::clone(&metrics), stop.clone()));
     }
     tasks.spawn(store::watch(opened.vault.clone(), Arc::clone(&health), stop.clone()));
     tasks.spawn(tls.keep_current(stop.clone()));
     if let Some(log) = log {
+        log.show(&metrics);
         let (store, stop) = (opened.vault.handle(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = audit::keep(log, store, health, stop).await {

@@ -2,6 +2,7 @@
 //!
 //! A failed step does not hide the ones behind it. The last line counts, and it counts only what really ran.
 
+mod chart;
 mod core;
 mod nextest;
 mod report;

@@ -1,6 +1,6 @@
 //! The audit log of the secret server: where it is, what keeps its end known, and what its trouble does to health.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use homelab_secrets::store::SecretStore;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
+use super::metrics::Metrics;
 use crate::args::{AuditFlags, AuditSync};
 
 /// Where the store keeps the end of the log: whoever cuts the log has to put the store back, too.
@@ -28,6 +29,7 @@ const PART: &str = "audit";
 #[derive(Clone)]
 pub(crate) struct Log {
     file: Arc<FileAudit>,
+    folder: PathBuf,
     /// What requests are recorded by.
     pub(crate) audit: Audit,
 }
@@ -41,7 +43,7 @@ pub(crate) async fn open(flags: &AuditFlags, data_dir: &Path, store: &SecretStor
     let folder = flags.audit_dir.clone().unwrap_or_else(|| data_dir.join("audit"));
     let shown = folder.display().to_string();
     let (file_size, total_size) = (flags.audit_file_size << 20, flags.audit_total_size << 20);
-    let config = FileConfig { file_size, total_size, ..FileConfig::new(folder) };
+    let config = FileConfig { file_size, total_size, ..FileConfig::new(&folder) };
     let key = Arc::new(AuditKey::new(&*store.derived_key(AuditKey::PURPOSE)?)?);
     let expected: Option<Anchor> =
         store.document(DOCUMENT.0, DOCUMENT.1).await.context("read the audit log's anchor")?;
@@ -60,7 +62,18 @@ pub(crate) async fn open(flags: &AuditFlags, data_dir: &Path, store: &SecretStor
         AuditSync::Always => Mode::Always,
     };
     let audit = Audit::new(file.clone(), key, mode);
-    Ok(Some(Log { file, audit }))
+    Ok(Some(Log { file, folder, audit }))
+}
+
+impl Log {
+    /// Lets Prometheus see how it is doing.
+    pub(crate) fn show(&self, metrics: &Metrics) {
+        let (file, folder) = (Arc::clone(&self.file), self.folder.clone());
+        metrics.watch_audit(Box::new(move || {
+            let free = rustix::fs::statvfs(&folder).ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+            (file.stats(), free)
+        }));
+    }
 }
 
 /// Has every answer of `router` recorded, if there is a log.

@@ -1,11 +1,13 @@
 //! Listeners: HTTP with or without TLS, with limits for slow and many clients, stopped gracefully.
 
+mod places;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -17,10 +19,10 @@ use hyper_util::service::TowerToHyperService;
 use rustls::server::ResolvesServerCert;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::places::{Place, Places, Requests};
 use super::metrics::Metrics;
 
 /// A client that does not finish its TLS handshake or its headers in this time is let go.
@@ -29,7 +31,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_secs(30);
 /// How long running requests may take after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
-/// Connections at once, a listener.
+/// Connections at once, a listener. When there are more, those that keep us waiting make room.
 const CONNECTIONS: usize = 512;
 /// Largest request body: KV v2 values are capped well below.
 const BODY: usize = 4 << 20;
@@ -69,11 +71,12 @@ impl Listener {
         let name = self.name;
         let router = router
             .layer(DefaultBodyLimit::max(BODY))
-            .layer(middleware::from_fn(move |request, next| limited(request, next, name, Arc::clone(&metrics))));
+            .layer(middleware::from_fn_with_state(Arc::clone(&metrics), move |metrics, request, next| {
+                limited(metrics, request, next, name)
+            }));
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(CONNECTIONS);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
             let (stream, peer) = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.socket.accept() => match accepted {
@@ -86,12 +89,16 @@ impl Listener {
                     }
                 },
             };
+            let Some(place) = stop.run_until_cancelled(places.take()).await else { break };
             // Limits and audit go by who it is.
-            let router = router.clone().layer(Extension(ConnectInfo(peer)));
+            let router = router.clone().layer(Extension(ConnectInfo(peer))).layer(Extension(place.requests()));
             let connection = Connection { router, tls: self.tls.clone(), watcher: graceful.watcher() };
+            let open = metrics.connection(name);
             tokio::spawn(async move {
-                connection.run(stream).await;
-                drop(place);
+                if let Err(why) = connection.held(stream, &place).await {
+                    open.cut(why);
+                }
+                drop((place, open));
             });
         }
         drop(self.socket);
@@ -120,6 +127,14 @@ struct Connection {
 }
 
 impl Connection {
+    /// Serves until the client goes, or has to: the reason is given then.
+    async fn held(self, stream: TcpStream, place: &Place) -> Result<(), &'static str> {
+        tokio::select! {
+            () = self.run(stream) => Ok(()),
+            why = place.ended(HANDSHAKE) => Err(why),
+        }
+    }
+
     async fn run(self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         match self.tls.clone() {
@@ -148,8 +163,18 @@ impl Connection {
     }
 }
 
-async fn limited(request: Request, next: Next, listener: &'static str, metrics: Arc<Metrics>) -> Response {
+async fn limited(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+    listener: &'static str,
+) -> Response {
     let started = metrics.now();
+    let requests = request.extensions_mut().remove::<Requests>();
+    let _running = requests.as_ref().map(Requests::begin);
+    if let Some(requests) = &requests {
+        request = request.map(|body| requests.body(body));
+    }
     let response = match tokio::time::timeout(REQUEST, next.run(request)).await {
         Ok(response) => response,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response(),

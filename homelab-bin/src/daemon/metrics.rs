@@ -2,6 +2,8 @@
 //! adapters, and the spans in which kube's controllers reconcile.
 #![expect(clippy::disallowed_methods, reason = "durations are measured here")]
 
+mod audit;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -20,6 +22,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use self::audit::AuditCollector;
+pub(crate) use self::audit::AuditSource;
+
 /// Name of the span that kube's controllers, and ours like them, open around each reconciliation.
 pub(super) const RECONCILE_SPAN: &str = "reconciling object";
 
@@ -32,6 +37,12 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ListenerLabels {
     listener: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CutLabels {
+    listener: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -55,6 +66,9 @@ pub struct Metrics {
     registry: Registry,
     leader: Gauge,
     memory: Gauge<u64, AtomicU64>,
+    connections: Family<ListenerLabels, Gauge>,
+    cut: Family<CutLabels, Counter>,
+    audit: AuditCollector,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<ListenerLabels, Histogram, fn() -> Histogram>,
     reconcile_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
@@ -67,6 +81,9 @@ impl Default for Metrics {
         let this = Self {
             leader: Gauge::default(),
             memory: Gauge::default(),
+            connections: Family::default(),
+            cut: Family::default(),
+            audit: AuditCollector::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(histogram),
             reconcile_seconds: Family::new_with_constructor(histogram),
@@ -77,6 +94,13 @@ impl Default for Metrics {
         let ours = registry.sub_registry_with_prefix("homelab");
         ours.register("build", "This program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("leader", "1 while this process holds the Lease", this.leader.clone());
+        ours.register("connections", "Open connections", this.connections.clone());
+        ours.register(
+            "connections_cut",
+            "Connections ended because the client was slow, or because all places were taken (full)",
+            this.cut.clone(),
+        );
+        ours.register_collector(Box::new(this.audit.clone()));
         ours.register("http_requests", "Requests answered", this.requests.clone());
         ours.register_with_unit("http_request_duration", "Time to answer", Unit::Seconds, this.request_seconds.clone());
         ours.register_with_unit(
@@ -99,6 +123,18 @@ impl Metrics {
     /// Whether this process leads.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// A connection was opened; it counts until what this gives is dropped.
+    pub(crate) fn connection(&self, listener: &'static str) -> Open {
+        let open = self.connections.get_or_create(&ListenerLabels { listener }).clone();
+        open.inc();
+        Open { open, cut: self.cut.clone(), listener }
+    }
+
+    /// Tells how the audit log is doing from now on.
+    pub(crate) fn watch_audit(&self, source: AuditSource) {
+        self.audit.watch(source);
     }
 
     /// One request was answered.
@@ -128,6 +164,26 @@ impl Metrics {
             tracing::warn!("metrics: {error}");
         }
         text
+    }
+}
+
+/// An open connection.
+pub(crate) struct Open {
+    open: Gauge,
+    cut: Family<CutLabels, Counter>,
+    listener: &'static str,
+}
+
+impl Open {
+    /// It was ended by us.
+    pub(crate) fn cut(&self, reason: &'static str) {
+        self.cut.get_or_create(&CutLabels { listener: self.listener, reason }).inc();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }
 
@@ -191,10 +247,15 @@ mod tests {
         metrics.set_leader(true);
         metrics.request("secrets", 200, metrics.now());
         metrics.operation("secrets_resolve", false);
+        let (one, two) = (metrics.connection("secrets"), metrics.connection("secrets"));
+        one.cut("slow");
+        drop(one);
         let text = metrics.text();
         for line in [
             "homelab_leader 1",
             "# TYPE process_resident_memory_bytes gauge",
+            "homelab_connections{listener=\"secrets\"} 1",
+            "homelab_connections_cut_total{listener=\"secrets\",reason=\"slow\"} 1",
             "homelab_http_requests_total{listener=\"secrets\",code=\"200\"} 1",
             "homelab_http_request_duration_seconds_count{listener=\"secrets\"} 1",
             "homelab_operations_total{operation=\"secrets_resolve\",result=\"error\"} 1",
@@ -202,6 +263,35 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
         assert!(text.contains("homelab_build_info{version="), "{text}");
+        assert!(!text.contains("homelab_audit"), "there is no audit log: {text}");
+        drop(two);
+    }
+
+    #[test]
+    fn the_dashboard_of_the_chart_shows_what_there_is() {
+        let metrics = Metrics::default();
+        metrics.watch_audit(Box::new(|| (homelab_secrets::backend::audit_file::AuditStats::default(), Some(0))));
+        metrics.request("secrets", 200, metrics.now());
+        metrics.operation("secrets_resolve", false);
+        metrics.connection("secrets").cut("slow");
+        metrics.reconciled("App", 0.1);
+        let text = metrics.text();
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/homelab/dashboards/homelab.json");
+        let dashboard = std::fs::read_to_string(file).expect("the dashboard");
+        let dashboard: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        let words: Vec<_> = queries
+            .flat_map(|query| {
+                query["expr"].as_str().expect("a query").split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            })
+            .filter(|word| word.starts_with("homelab_") || word.starts_with("process_"))
+            .collect();
+        assert!(words.len() > 15, "{words:?}");
+        for word in words {
+            let is_there = |line: &str| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            assert!(text.lines().any(is_there), "the dashboard asks for {word}, which is not in\n{text}");
+        }
     }
 
     #[test]

@@ -78,11 +78,31 @@ impl FileConfig {
     }
 }
 
+/// How a log is doing, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditStats {
+    /// Records since the log was begun, also by earlier processes.
+    pub records: u64,
+    /// How often this process stopped taking records.
+    pub failures: u64,
+    /// No record is taken now.
+    pub blocked: bool,
+    /// Age of the oldest record that is not on the disk; zero if all are.
+    pub unsynced: Duration,
+    /// Time since the disk last took records.
+    pub last_sync: Duration,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that are left until the oldest file is deleted.
+    pub room: u64,
+}
+
 /// The log in files. Dropping it writes what is under way, and waits for that.
 pub struct FileAudit {
     jobs: Mutex<Sender<Job>>,
     shared: Arc<Shared>,
     place: Arc<dyn Place>,
+    total_size: u64,
     patience: Duration,
     threads: Vec<JoinHandle<()>>,
 }
@@ -127,12 +147,18 @@ impl FileAudit {
             thread("audit").spawn(move || writer.run(&inbox)).map_err(failed)?,
             thread("audit-sync").spawn(sync).map_err(failed)?,
         ];
-        Ok(Self { jobs: Mutex::new(jobs), shared, place, patience: STALLED, threads })
+        Ok(Self { jobs: Mutex::new(jobs), shared, place, total_size: config.total_size, patience: STALLED, threads })
     }
 
     /// The last record that is on the disk, to be kept elsewhere and given to the next [`Self::open`].
     pub fn synced(&self, host: &dyn Host) -> Anchor {
         Anchor { at: self.shared.synced(), time: host.now() }
+    }
+
+    /// How it is doing. Never waits for the disk.
+    pub fn stats(&self) -> AuditStats {
+        let stats = self.shared.stats();
+        AuditStats { room: self.total_size.saturating_sub(stats.bytes), ..stats }
     }
 
     /// Keeps a copy of the wrapped keys beside the log, to check it with. To be called again when slots change.

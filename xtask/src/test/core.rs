@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Counts, Options, Report, nextest, step};
+use super::{Counts, Options, Report, chart, nextest, step};
 use crate::{
     cargo::cargo,
     cluster, codegen, image,
@@ -54,6 +54,7 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 fn with_cluster(options: &Options, report: &mut Report, nextest: &Path, tests: usize) {
+    step(report, "chart", chart::run);
     let mut built = None;
     step(report, "images", || {
         built = Some(image::all(crate::cargo::HOMELAB.profile)?);

@@ -1,7 +1,7 @@
 //! Brings what was written to the disk, once for all that wait.
 #![expect(clippy::disallowed_methods, reason = "measures how long a record has waited for the disk")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use super::super::Host;
 use super::super::audit::{AuditBlocked, Trouble};
-use super::ANCHOR;
 use super::place::{Place, Sheet};
 use super::writer::{Job, Reply};
+use super::{ANCHOR, AuditStats};
 use crate::audit::{Anchor, AuditKey, Position};
 
 /// A record that nobody waits for is synced after this time, so that it is on the disk within a second.
@@ -27,6 +27,10 @@ pub(super) struct Shared {
     trouble: watch::Sender<Trouble>,
     /// A caller gave up waiting.
     pub(super) stalled: AtomicBool,
+    /// How often trouble began.
+    failures: AtomicU64,
+    /// Bytes of all files.
+    pub(super) bytes: AtomicU64,
 }
 
 struct State {
@@ -38,7 +42,19 @@ struct State {
     waiters: Vec<(u64, Reply)>,
     /// Since when something is written that is not synced.
     dirty: Option<Instant>,
+    /// Since when not all that is written is on the disk.
+    unsynced: Option<Instant>,
+    /// When all that was written was on the disk.
+    last_sync: Instant,
     stop: bool,
+}
+
+impl State {
+    fn synced(&mut self, at: Position, now: Instant) {
+        self.synced = at;
+        self.last_sync = now;
+        self.unsynced = (self.written.seq > at.seq).then_some(now);
+    }
 }
 
 /// What the syncer does next.
@@ -52,10 +68,25 @@ struct Turn {
 impl Shared {
     pub(super) fn new(at: Position, anchor: Option<Anchor>) -> Self {
         let anchored = anchor.map_or(0, |anchor| anchor.at.seq);
-        let state =
-            State { sheet: None, written: at, synced: at, anchored, waiters: Vec::new(), dirty: None, stop: false };
-        let (trouble, wake) = (watch::channel(None).0, Condvar::new());
-        Self { state: Mutex::new(state), wake, trouble, stalled: AtomicBool::new(false) }
+        let state = State {
+            sheet: None,
+            written: at,
+            synced: at,
+            anchored,
+            waiters: Vec::new(),
+            dirty: None,
+            unsynced: None,
+            last_sync: Instant::now(),
+            stop: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            trouble: watch::channel(None).0,
+            stalled: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,10 +101,27 @@ impl Shared {
         self.trouble.subscribe()
     }
 
+    /// All but the room that is left.
+    pub(super) fn stats(&self) -> AuditStats {
+        let state = self.lock();
+        AuditStats {
+            records: state.written.seq,
+            failures: self.failures.load(Ordering::Relaxed),
+            blocked: self.trouble.borrow().is_some(),
+            unsynced: state.unsynced.map(|since| since.elapsed()).unwrap_or_default(),
+            last_sync: state.last_sync.elapsed(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            room: 0,
+        }
+    }
+
     /// Says what the trouble is, or that there is none.
     pub(super) fn report(&self, trouble: Trouble) {
         self.trouble.send_if_modified(|known| {
             let changed = *known != trouble;
+            if known.is_none() && trouble.is_some() {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+            }
             *known = trouble;
             changed
         });
@@ -87,6 +135,9 @@ impl Shared {
         let wakes = !waiters.is_empty() || state.dirty.is_none();
         state.waiters.extend(waiters);
         state.dirty.get_or_insert_with(Instant::now);
+        if state.written.seq > state.synced.seq {
+            state.unsynced.get_or_insert_with(Instant::now);
+        }
         drop(state);
         if wakes {
             self.wake.notify_one();
@@ -96,7 +147,8 @@ impl Shared {
     /// The writer has synced up to here itself.
     pub(super) fn has_synced(&self, sheet: &Arc<dyn Sheet>, at: Position) {
         let mut state = self.lock();
-        (state.sheet, state.written, state.synced) = (Some(sheet.clone()), at, at);
+        (state.sheet, state.written) = (Some(sheet.clone()), at);
+        state.synced(at, Instant::now());
     }
 
     pub(super) fn stop(&self) {
@@ -128,7 +180,7 @@ impl Shared {
     fn done(&self, turn: &Turn) {
         let mut state = self.lock();
         if turn.written.seq > state.synced.seq {
-            state.synced = turn.written;
+            state.synced(turn.written, Instant::now());
         }
     }
 }

@@ -101,6 +101,10 @@ async fn files_are_rotated_and_the_total_is_capped() {
     let folder = tempfile::tempdir().unwrap();
     let audit = open(folder.path());
     add(&audit, 0, 400).await;
+    let (stats, files) = (audit.stats(), Folder::look(folder.path()).list().unwrap());
+    assert_eq!(stats.bytes, files.iter().map(|(_, len)| len).sum::<u64>());
+    assert_eq!((stats.room, stats.failures, stats.blocked), (16 * 1024 - stats.bytes, 0, false));
+    assert!(stats.records > 400, "{stats:?}");
     drop(audit);
     let files = Folder::look(folder.path()).list().unwrap();
     let total: u64 = files.iter().map(|(_, len)| len).sum();
@@ -316,6 +320,7 @@ async fn a_full_disk_stops_the_log_with_a_last_word_and_it_goes_on_by_itself() {
         }
     };
     assert!(refused.to_string().contains("no space is left"), "{refused}");
+    assert!(audit.stats().blocked && audit.stats().failures == 1, "{:?}", audit.stats());
     assert!(check(folder.path(), &key()).unwrap().is_clean(), "nothing torn stays behind");
 
     faults.space.store(0, Ordering::SeqCst);

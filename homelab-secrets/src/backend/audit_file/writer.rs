@@ -80,6 +80,8 @@ impl Writer {
         if let Some((found, anchored)) = end.missing {
             own.push(Entry::new(&Event::Missing { found, anchored })?);
         }
+        let size = place.list().map(|files| files.iter().map(|(_, len)| len).sum()).unwrap_or_default();
+        shared.bytes.store(size, Ordering::Relaxed);
         Ok(Self {
             place,
             config,
@@ -196,6 +198,7 @@ impl Writer {
         }
         self.torn = false;
         *len += self.buffer.len() as u64;
+        self.shared.bytes.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
         let first = self.end.seq + self.own.len() as u64 + 1;
         self.end = end;
         self.own.clear();
@@ -217,6 +220,7 @@ impl Writer {
         }
         self.end = end;
         self.shared.has_synced(&sheet, end);
+        self.shared.bytes.fetch_add(line.len() as u64, Ordering::Relaxed);
         self.sheet = Some((sheet, line.len() as u64));
         Ok(())
     }
@@ -249,7 +253,7 @@ impl Writer {
                 break;
             }
             total -= pair[0].1;
-            gone.push(&pair[0].0);
+            gone.push((&pair[0].0, pair[0].1));
             through = number_of(&pair[1].0).unwrap_or_default().saturating_sub(1);
         }
         if gone.is_empty() {
@@ -261,7 +265,11 @@ impl Writer {
             sheet.sync()?;
             self.shared.has_synced(sheet, self.end);
         }
-        gone.into_iter().try_for_each(|name| self.place.remove(name))
+        for (name, len) in gone {
+            self.place.remove(name)?;
+            self.shared.bytes.fetch_sub(len, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Fills the reserve, if that much and some more is free.

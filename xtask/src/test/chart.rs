@@ -1,0 +1,85 @@
+//! The chart, as `helm lint` and `helm template` see it: with its defaults and with every value that changes what it
+//! makes. No cluster is needed.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Counts;
+use crate::{paths, programs, shell::Cmd};
+
+/// Flags, and what has to be in what they make. A word with `!` in front must not be there.
+const CASES: &[(&[&str], &[&str])] = &[
+    (
+        &[],
+        &["kind: Deployment", "kind: PersistentVolumeClaim", "name: homelab-admin", "!grafana_dashboard", "!hostPath:"],
+    ),
+    (&["image.repository=r.example/h", "image.tag=t1"], &["image: r.example/h:t1"]),
+    (&["agent.image.repository=r.example/a", "agent.image.tag=t2"], &["--agent-image=r.example/a:t2"]),
+    (&["imagePullSecrets[0].name=pull"], &["imagePullSecrets:", "name: pull"]),
+    (&["namespaces={a,b}"], &["--namespaces=a,b"]),
+    (
+        &["storage.type=hostPath", "storage.hostPath=/srv/h", "storage.nodeName=n1"],
+        &["path: /srv/h", "kubernetes.io/hostname: n1", "!PersistentVolumeClaim"],
+    ),
+    (&["storage.type=emptyDir"], &["emptyDir: {}", "!PersistentVolumeClaim"]),
+    (&["storage.existingClaim=mine"], &["claimName: mine", "!kind: PersistentVolumeClaim"]),
+    (&["storage.size=5Gi", "storage.storageClassName=fast"], &["storage: 5Gi", "storageClassName: fast"]),
+    (
+        &["audit.sync=always", "audit.fileSize=4", "audit.totalSize=64"],
+        &["--audit-sync=always", "--audit-file-size=4", "--audit-total-size=64"],
+    ),
+    (&["bootstrap.adminAccount=false"], &["!name: homelab-admin"]),
+    (&["hooks.service.type=LoadBalancer", "hooks.service.port=8080"], &["type: LoadBalancer", "port: 8080"]),
+    (&["metrics.annotate=true"], &["prometheus.io/scrape: \"true\""]),
+    (
+        &[
+            "metrics.dashboard.enabled=true",
+            "metrics.dashboard.namespace=monitoring",
+            "metrics.dashboard.annotations.grafana_folder=Cluster",
+        ],
+        &["grafana_dashboard: \"1\"", "namespace: monitoring", "grafana_folder: Cluster", "homelab_audit_blocked"],
+    ),
+    (&["propagation=5s", "logJson=true", "extraArgs={--rate=5}"], &["--propagation=5s", "--log-json", "- --rate=5"]),
+    (
+        &["podLabels.team=home", "podAnnotations.note=x", "priorityClassName=high"],
+        &["team: home", "note: x", "priorityClassName: high"],
+    ),
+];
+
+/// Values that are refused, and the name that has to be in the refusal.
+const REFUSED: &[(&str, &str)] = &[
+    ("storage.type=nfs", "type"),
+    ("audit.sync=never", "sync"),
+    ("metrics.dashboard.enabled=perhaps", "enabled"),
+    ("metrics.dashbord.enabled=true", "dashbord"),
+];
+
+/// Runs all of it.
+pub(super) fn run() -> Result<Counts> {
+    let programs = programs::ensure(&["helm-kubectl"])?;
+    let (helm, chart) = (programs.path("helm")?, paths::workspace().join("charts/homelab"));
+    Cmd::new(helm).args(["lint", "--strict"]).arg(&chart).quiet().context("helm lint objects to the chart")?;
+    let mut passed = 1;
+    for (values, words) in CASES {
+        let made = template(helm, &chart, values)?;
+        for word in *words {
+            let (wanted, word) = word.strip_prefix('!').map_or((true, *word), |word| (false, word));
+            let verb = if wanted { "lacks" } else { "must not have" };
+            ensure!(made.contains(word) == wanted, "the chart with {} {verb} `{word}`", values.join(" "));
+        }
+        passed += 1;
+    }
+    for (value, name) in REFUSED {
+        let error = template(helm, &chart, &[value]).err().with_context(|| format!("the chart takes {value}"))?;
+        ensure!(format!("{error:#}").contains(name), "the refusal of {value} does not name {name}: {error:#}");
+        passed += 1;
+    }
+    Ok(Counts { passed, ..Counts::default() })
+}
+
+fn template(helm: &Path, chart: &Path, values: &[&str]) -> Result<String> {
+    let set = values.iter().flat_map(|value| ["--set", value]);
+    let cmd = Cmd::new(helm).args(["template", "homelab"]).arg(chart).args(["--namespace", "homelab"]).args(set);
+    cmd.read().with_context(|| format!("helm template with {}", values.join(" ")))
+}
