@@ -8,6 +8,7 @@ mod editor;
 mod forward;
 mod kv;
 pub mod output;
+mod patience;
 mod seal;
 mod secrets;
 mod stamp;

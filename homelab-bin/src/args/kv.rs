@@ -81,6 +81,17 @@ pub enum Kv {
         #[command(flatten)]
         server: Server,
     },
+    /// Change a secret in $VISUAL or $EDITOR, as YAML; one that is not there is made
+    Edit {
+        /// MOUNT/PATH
+        path: String,
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
     /// List the names under a path
     List {
         /// MOUNT or MOUNT/PATH

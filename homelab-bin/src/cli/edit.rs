@@ -7,13 +7,10 @@ use homelab_secrets::sealed::SUFFIX;
 use homelab_secrets::store::SecretData;
 use zeroize::Zeroizing;
 
-use super::editor::Draft;
+use super::editor::{Draft, edited, head};
 use super::output;
-use super::seal::{Remote, Target, as_yaml, from_yaml, parse, read, write};
+use super::seal::{Remote, Target, as_yaml, parse, read, write};
 use crate::args::{Edit, Global};
-
-/// Begins the lines that we put in front of the text.
-const MARK: &str = "#: ";
 
 pub(crate) async fn run(global: &Global, args: Edit) -> Result<()> {
     let file = args.file.as_path();
@@ -29,10 +26,10 @@ pub(crate) async fn run(global: &Global, args: Edit) -> Result<()> {
         Some(file) => remote.open(file).await?,
         None => SecretData::default(),
     };
-    let head = format!("{MARK}git/{}/{}, as YAML; comments are not kept\n", target.repository, target.path);
+    let head = head(&format!("git/{}/{}", target.repository, target.path));
     let draft = Draft::new("secret.yaml", &format!("{head}{}", *as_yaml(before.expose())?))?;
     let sealed = async {
-        let after = edited(&draft, &head).await?;
+        let after = SecretData::new(edited(&draft, &head).await?.values);
         if after == before {
             return Ok(None);
         }
@@ -46,31 +43,9 @@ pub(crate) async fn run(global: &Global, args: Edit) -> Result<()> {
     match sealed.await {
         Ok(Some(path)) => output::note(&format!("sealed {} as {path}", file.display())),
         Ok(None) => output::note(&format!("{} is unchanged", file.display())),
-        Err(error) if draft.is_touched() => {
-            bail!("{error:#}; what you wrote is kept in {}: remove it when you are done", draft.keep().display())
-        }
-        Err(error) => return Err(error),
+        Err(error) => return Err(draft.kept(error)),
     }
     Ok(())
-}
-
-/// What the person wrote. What can not be read comes up again with the reason, until they leave it as it came.
-async fn edited(draft: &Draft, head: &str) -> Result<SecretData> {
-    let mut shown = None;
-    loop {
-        let text = draft.edit().await?;
-        match from_yaml(&text) {
-            Ok(plain) => return Ok(SecretData::new(plain.values)),
-            Err(error) if shown.as_ref() == Some(&text) => return Err(error),
-            Err(error) => {
-                let own = text.lines().filter(|line| !line.starts_with(MARK));
-                let own = Zeroizing::new(own.fold(String::new(), |all, line| all + line + "\n"));
-                let again = Zeroizing::new(format!("{head}{MARK}{error:#}\n{}", *own));
-                draft.write(&again)?;
-                shown = Some(again);
-            }
-        }
-    }
 }
 
 fn current(file: &Path) -> Result<Option<Zeroizing<String>>> {

@@ -15,6 +15,35 @@ use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::output;
+use super::seal::{Plain, from_yaml};
+
+/// Begins the lines that we put in front of the text.
+const MARK: &str = "#: ";
+
+/// The line in front of the text of the secret `name`.
+pub(super) fn head(name: &str) -> String {
+    format!("{MARK}{name}, as YAML; comments are not kept\n")
+}
+
+/// What the person wrote below `head`. What can not be read comes up again with the reason, until they leave it as it
+/// came.
+pub(super) async fn edited(draft: &Draft, head: &str) -> Result<Plain> {
+    let mut shown = None;
+    loop {
+        let text = draft.edit().await?;
+        match from_yaml(&text) {
+            Ok(plain) => return Ok(plain),
+            Err(error) if shown.as_ref() == Some(&text) => return Err(error),
+            Err(error) => {
+                let own = text.lines().filter(|line| !line.starts_with(MARK));
+                let own = Zeroizing::new(own.fold(String::new(), |all, line| all + line + "\n"));
+                let again = Zeroizing::new(format!("{head}{MARK}{error:#}\n{}", *own));
+                draft.write(&again)?;
+                shown = Some(again);
+            }
+        }
+    }
+}
 
 /// Text in an editor. Dropped, it is gone.
 pub(super) struct Draft {
@@ -76,13 +105,22 @@ impl Draft {
         super::seal::read(&self.file)
     }
 
+    /// An error that ends the edit. What the person wrote is kept, and the error says where.
+    pub(super) fn kept(self, error: anyhow::Error) -> anyhow::Error {
+        if !self.is_touched() {
+            return error;
+        }
+        let place = self.keep();
+        anyhow::anyhow!("{error:#}; what you wrote is kept in {}: remove it when you are done", place.display())
+    }
+
     /// Whether the person wrote anything.
-    pub(super) fn is_touched(&self) -> bool {
+    fn is_touched(&self) -> bool {
         super::seal::read(&self.file).is_ok_and(|text| text != self.first)
     }
 
     /// Leaves the draft where it is, for a person to take their work from.
-    pub(super) fn keep(mut self) -> PathBuf {
+    fn keep(mut self) -> PathBuf {
         if let Some(folder) = self.folder.take() {
             let _ = folder.keep();
         }

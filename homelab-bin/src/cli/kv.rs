@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 mod data;
+mod edit;
 mod versions;
 mod way;
 
@@ -32,6 +33,10 @@ pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
             let (path, values) = (Path::parse(&path)?, data::read(&data.pairs)?);
             let version = patch(&connect(global, &server).await?, &path, values, data.cas).await?;
             written(&path, &version, output)
+        }
+        Kv::Edit { path, output, server } => {
+            let path = Path::parse(&path)?;
+            edit::run(&connect(global, &server).await?, &path, output).await
         }
         Kv::List { path, output, server } => {
             let path = Path::parse_folder(&path);

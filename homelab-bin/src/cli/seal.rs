@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use homelab_secrets::sealed::{MAX_FILE, SUFFIX, SealedFile};
 use zeroize::Zeroizing;
 
+pub(super) use self::input::Plain;
 pub(super) use self::remote::Remote;
 pub(crate) use self::rotate::run as rotate;
 pub(super) use self::target::Target;
@@ -189,6 +190,6 @@ pub(super) fn as_yaml(data: &serde_json::Map<String, serde_json::Value>) -> Resu
 }
 
 /// Data that a person wrote as YAML.
-pub(super) fn from_yaml(text: &str) -> Result<input::Plain> {
+pub(super) fn from_yaml(text: &str) -> Result<Plain> {
     input::yaml("the text", text)
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::cluster::{Cluster, failed, now};
 use super::output;
+use super::patience::Vigil;
 use crate::args::{Global, Sync};
 
 const POLL: Duration = Duration::from_millis(300);
@@ -37,6 +38,7 @@ pub(crate) async fn run(global: &Global, args: Sync) -> Result<()> {
         return Ok(());
     }
     let until = Instant::now() + args.timeout;
+    let mut vigil = Vigil::begin();
     loop {
         let current = syncs.get_status(&args.name).await.map_err(|error| failed(&format!("read {name}"), &error))?;
         let status = current.status.unwrap_or_default();
@@ -47,6 +49,10 @@ pub(crate) async fn run(global: &Global, args: Sync) -> Result<()> {
         }
         if Instant::now() >= until {
             bail!("{name} is not done after {}s: {}", args.timeout.as_secs(), waits(&status));
+        }
+        if status.last_handled_sync.as_deref() != Some(asked.as_str()) {
+            let asked = || format!("{name} is not fetched; it was asked to be, and will be when the daemon runs");
+            vigil.look(&cluster, &name).await.with_context(asked)?;
         }
         tokio::time::sleep(POLL).await;
     }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::args;
 use crate::cli::cluster::{Cluster, failed};
 use crate::cli::output;
+use crate::cli::patience::Vigil;
 
 const POLL: Duration = Duration::from_millis(300);
 
@@ -55,21 +56,22 @@ async fn write(cluster: &Cluster, name: &str, request: &Request) -> Result<()> {
 async fn wait(cluster: &Cluster, name: &str, id: &str, timeout: Duration) -> Result<RequestStatus> {
     let apps = Api::<App>::namespaced(cluster.client.clone(), &cluster.namespace);
     let until = Instant::now() + timeout;
+    let whom = format!("App {}/{name}", cluster.namespace);
+    let mut vigil = Vigil::begin();
     loop {
-        let app = apps
-            .get_status(name)
-            .await
-            .map_err(|error| failed(&format!("read App {}/{name}", cluster.namespace), &error))?;
+        let app = apps.get_status(name).await.map_err(|error| failed(&format!("read {whom}"), &error))?;
         if let Some(answer) = app.status.and_then(|status| status.last_request).filter(|answer| answer.id == id) {
             return Ok(answer);
         }
         if Instant::now() >= until {
             bail!(
-                "App {}/{name} has not answered in {}s; the request stays written and is answered when the daemon runs (`homelab status`)",
-                cluster.namespace,
+                "{whom} has not answered in {}s; the request stays written and is answered when the daemon runs (`homelab status`)",
                 timeout.as_secs()
             );
         }
+        vigil.look(cluster, &whom).await.with_context(|| {
+            format!("{whom} has not answered; the request stays written and is answered when the daemon runs")
+        })?;
         tokio::time::sleep(POLL).await;
     }
 }

@@ -14,9 +14,15 @@ use super::way::{Way, service_account_token};
 use crate::args::{Global, Server};
 use crate::cli::cluster::Cluster;
 use crate::cli::forward::Forward;
+use crate::cli::patience::{self, LIMIT, patient};
 
 /// ServiceAccount of the daemon's namespace that the owner's secrets are edited as.
 const ADMIN: &str = "homelab-admin";
+const API_SERVER: &str = "the cluster's API server";
+const API_REMEDY: &str = "see whether `kubectl version` gets an answer";
+const DEAD: &str = "see whether it runs (`homelab status`)";
+const DEAD_AFTER_CHANGE: &str =
+    "see whether it runs (`homelab status`) and whether what was asked is done: it may have been";
 
 /// A version of a secret, without its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,6 +53,8 @@ pub(crate) struct Client {
     token: String,
     /// Who the token stands for, for messages.
     who: String,
+    /// How long one answer is waited for.
+    limit: Duration,
     /// Keeps the way to the pod open.
     _forward: Option<Forward>,
 }
@@ -56,7 +64,9 @@ impl Client {
     pub(crate) async fn connect(global: &Global, server: &Server) -> Result<Self> {
         let (mut this, cluster) = Self::reach(global, server, true).await?;
         if let (true, Some(cluster)) = (this.token.is_empty(), cluster) {
-            this.login(&cluster, server.account.as_deref()).await?;
+            let account = server.account.as_deref();
+            let jwt = patient(API_SERVER, this.limit, API_REMEDY, token_of(&cluster, account)).await?;
+            this.login(jwt).await?;
         }
         Ok(this)
     }
@@ -74,34 +84,30 @@ impl Client {
             .map(|file| std::fs::read(&file).with_context(|| format!("read CA file {}", file.display())))
             .transpose()?;
         if let (Some(address), true) = (&address, token.is_some() || !needs_token) {
-            let http = trusting(builder(global), ca.as_deref())?;
-            return Ok((Self::new(http, address.clone(), token.unwrap_or_default(), None), None));
+            let http = trusting(builder(), ca.as_deref())?;
+            let this = Self::new(http, address.clone(), token.unwrap_or_default(), None);
+            return Ok((Self { limit: patience::limit(global), ..this }, None));
         }
         let cluster = Cluster::connect(global).await.context("no address and token of a secret server are given")?;
-        let way = Way::find(&cluster, address).await?;
-        let mut builder = builder(global);
+        let limit = patience::limit(global);
+        let way = patient(API_SERVER, limit, API_REMEDY, Way::find(&cluster, address)).await?;
+        let mut builder = builder();
         if let Some((host, forward)) = &way.forward {
             // The certificate names the Service; the connection goes to the forwarded port.
             builder = builder.resolve(host, forward.address);
         }
         let http = trusting(builder, ca.or(way.ca).as_deref())?;
         let forward = way.forward.map(|(_, forward)| forward);
-        Ok((Self::new(http, way.address, token.unwrap_or_default(), forward), Some(cluster)))
+        let this = Self::new(http, way.address, token.unwrap_or_default(), forward);
+        Ok((Self { limit, ..this }, Some(cluster)))
     }
 
     fn new(http: reqwest::Client, address: String, token: String, forward: Option<Forward>) -> Self {
-        Self { http, address, token, who: "the token".into(), _forward: forward }
+        Self { http, address, token, who: "the token".into(), limit: LIMIT, _forward: forward }
     }
 
-    /// Logs in as a ServiceAccount, with a token made for this purpose only.
-    async fn login(&mut self, cluster: &Cluster, account: Option<&str>) -> Result<()> {
-        let account = match account {
-            Some(text) => {
-                Account::parse(text).with_context(|| format!("`{text}` is no account; write NAMESPACE/NAME"))?
-            }
-            None => Account::new(&cluster.daemon, ADMIN),
-        };
-        let jwt = service_account_token(cluster, &account).await?;
+    /// Logs in with a token of a ServiceAccount.
+    async fn login(&mut self, (account, jwt): (Account, String)) -> Result<()> {
         let body = json!({"role": "homelab-cli", "jwt": jwt});
         let answer = self.send(Method::POST, "auth/kubernetes/login", Some(&body)).await?;
         let answer = answer.good(&format!("log in to {} as {account}", self.address), &account.to_string())?;
@@ -128,6 +134,10 @@ impl Client {
         let query = version.map(|version| format!("?version={version}")).unwrap_or_default();
         let url = format!("{}{query}", self.url(path, "data"));
         let answer = self.send(Method::GET, &url, None).await?;
+        self.values(answer, path, version).await
+    }
+
+    async fn values(&self, answer: Answer, path: &Path, version: Option<u64>) -> Result<(Map<String, Value>, Version)> {
         if answer.status == StatusCode::NOT_FOUND {
             bail!(self.missing(path, version, &answer.body).await);
         }
@@ -136,6 +146,16 @@ impl Client {
         let at = Version::of(metadata["version"].as_u64().unwrap_or_default(), metadata);
         let data = body["data"]["data"].as_object().cloned();
         Ok((data.with_context(|| format!("{} has no values at version {}", path.full(), at.version))?, at))
+    }
+
+    /// The newest version; none if there never was one. One that is deleted is an error, since writing on top of it
+    /// would pass it over.
+    pub(super) async fn newest(&self, path: &Path) -> Result<Option<(Map<String, Value>, Version)>> {
+        let answer = self.send(Method::GET, &self.url(path, "data"), None).await?;
+        if answer.status == StatusCode::NOT_FOUND && answer.body["data"]["metadata"]["version"].is_null() {
+            return Ok(None);
+        }
+        self.values(answer, path, None).await.map(Some)
     }
 
     /// Says whether a secret was deleted, destroyed, or never was.
@@ -254,6 +274,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Answer> {
+        let changes = method != Method::GET;
         let mut request = self.http.request(method, format!("{}/v1/{url}", self.address.trim_end_matches('/')));
         if !self.token.is_empty() {
             request = request.header("X-Vault-Token", &self.token);
@@ -261,10 +282,16 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer =
-            request.send().await.map_err(|error| anyhow::anyhow!("reach {}: {}", self.address, network(&error)))?;
-        let status = answer.status();
-        let text = answer.text().await.with_context(|| format!("read the answer of {}", self.address))?;
+        let answer = async {
+            let failed = |error| anyhow::anyhow!("reach {}: {}", self.address, network(&error));
+            let answer = request.send().await.map_err(failed)?;
+            let status = answer.status();
+            let text = answer.text().await.with_context(|| format!("read the answer of {}", self.address))?;
+            Ok((status, text))
+        };
+        let whom = format!("the secret server at {}", self.address);
+        let remedy = if changes { DEAD_AFTER_CHANGE } else { DEAD };
+        let (status, text) = patient(&whom, self.limit, remedy, answer).await?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 }
@@ -315,9 +342,18 @@ fn variable(name: &str) -> Option<String> {
         .filter(|v| !v.is_empty())
 }
 
-fn builder(global: &Global) -> reqwest::ClientBuilder {
-    let timeout = Some(global.request_timeout).filter(|time| !time.is_zero()).unwrap_or(Duration::from_secs(30));
-    reqwest::Client::builder().timeout(timeout).connect_timeout(Duration::from_secs(10)).no_proxy()
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).no_proxy()
+}
+
+/// The account to log in as, and a token of it that was made for this purpose only.
+async fn token_of(cluster: &Cluster, account: Option<&str>) -> Result<(Account, String)> {
+    let account = match account {
+        Some(text) => Account::parse(text).with_context(|| format!("`{text}` is no account; write NAMESPACE/NAME"))?,
+        None => Account::new(&cluster.daemon, ADMIN),
+    };
+    let jwt = service_account_token(cluster, &account).await?;
+    Ok((account, jwt))
 }
 
 fn trusting(builder: reqwest::ClientBuilder, ca: Option<&[u8]>) -> Result<reqwest::Client> {
