@@ -261,7 +261,7 @@ pub struct HttpGateSpec {
     pub attempts: Option<i32>,
 }
 
-/// A person has to say yes: `homelab app promote`, or a request with the verb `approve`.
+/// A person has to say yes: `homelab app approve`, or a request with the verb `approve`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApprovalSpec {}
 

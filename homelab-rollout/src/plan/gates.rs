@@ -30,7 +30,7 @@ pub(super) fn pass<'g>(
         let gated = match &gate.check {
             Check::Approval if target.marks.approved.is_some() => Gated::Open,
             Check::Approval => Gated::Next(Next::Person(format!(
-                "gate {}: revision {} waits for approval (homelab app promote {})",
+                "gate {}: revision {} waits for approval (homelab app approve {})",
                 gate.name, target.id, view.observed.app.name
             ))),
             Check::Http(check) => http(view, slot, target, since, gate, check),
