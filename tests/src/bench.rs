@@ -13,6 +13,7 @@ mod agent;
 mod output;
 mod process;
 mod push;
+pub mod secrets;
 
 /// How often a push is measured.
 const PUSHES: usize = 5;

@@ -3,12 +3,12 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt as _};
 
 use crate::{
-    cargo::build_here,
+    cargo::{HOMELAB, build_here},
     cluster::{self, Cluster},
-    image,
+    image, programs,
     shell::{Cmd, say},
 };
 
@@ -25,9 +25,33 @@ pub(crate) fn demo(args: lexopt::Parser) -> Result<ExitCode> {
     start("demo", "dev", args)
 }
 
-/// `cargo xtask bench [WHAT …] [--keep] [--kubeconfig F]`.
+/// `cargo xtask bench [--keep] [--kubeconfig F]`, `cargo xtask bench secrets [--quick] [--profile P]`.
 pub(crate) fn bench(args: lexopt::Parser) -> Result<ExitCode> {
-    start("bench", "release", args)
+    if args.clone().raw_args()?.next().is_some_and(|word| word == "secrets") {
+        secrets(args)
+    } else {
+        start("bench", "release", args)
+    }
+}
+
+/// The secret server beside OpenBao: no cluster is needed for that.
+fn secrets(mut args: lexopt::Parser) -> Result<ExitCode> {
+    let (mut profile, mut words) = ("release".to_owned(), Vec::new());
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("profile") => profile = args.value()?.string()?,
+            Arg::Long("quick") => words.push("--quick"),
+            Arg::Value(word) if word == "secrets" => words.insert(0, "secrets"),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let programs = programs::ensure(&["openbao"])?;
+    let homelab = HOMELAB.build_as(&profile)?;
+    let file = build_here("homelab-tests", "bench", &profile)?;
+    let env = [("HOMELAB_BIN", homelab.as_path()), ("HOMELAB_TEST_BAO", programs.path("bao")?)];
+    let mut cmd = Cmd::new(file).args(words).into_inner();
+    let status = cmd.envs(env).status().context("the program `bench` can not be started")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs the program of this name on the cluster of this name.

@@ -36,7 +36,8 @@ cargo xtask COMMAND
   dev [--name CLUSTER] [-- DAEMON ARGUMENTS]                   the daemon on this machine, started anew at each save
   test [--fast] [--all] [--suite NAME] [--deadline 80m] [--keep]   everything that has to hold; --fast without a cluster
   demo [--keep]                                                the main job, end to end, on a cluster of its own
-  bench [WHAT] [--keep]                                        the numbers, with a release build
+  bench [--keep]                                               the numbers, with a release build
+  bench secrets [--quick] [--profile P]                        the secret server's numbers beside OpenBao's
   tidy                                                         the design's invariants
   codegen [--check]                                            CRDs and JSON schemas
 

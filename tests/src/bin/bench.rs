@@ -5,11 +5,18 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if let Some(arg) = std::env::args().skip(1).find(|arg| arg != "--keep") {
-        eprintln!("error: {arg} is not known; usage: bench");
-        return ExitCode::from(2);
-    }
-    match homelab_tests::bench::run().await {
+    let words: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--keep").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        [] => homelab_tests::bench::run().await,
+        ["secrets"] => homelab_tests::bench::secrets::run(false).await,
+        ["secrets", "--quick"] | ["--quick", "secrets"] => homelab_tests::bench::secrets::run(true).await,
+        _ => {
+            eprintln!("error: {} is not known; usage: bench [secrets [--quick]]", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nerror: {error:#}");
