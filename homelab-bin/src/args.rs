@@ -125,6 +125,15 @@ pub struct Listing {
     pub output: Output,
 }
 
+/// Where the secret store lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoreBackend {
+    /// In one file of the data directory: one daemon at a time
+    Embedded,
+    /// In the cluster, sealed, as Secrets of the daemon's namespace: several daemons at a time, no volume
+    Kubernetes,
+}
+
 /// `homelab daemon`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Daemon {
@@ -134,6 +143,9 @@ pub struct Daemon {
     /// Directory of the store, its key file and the caches
     #[arg(long, default_value = "/var/lib/homelab", value_name = "DIR", env = "HOMELAB_DATA_DIR")]
     pub data_dir: PathBuf,
+    /// Where the secret store lies
+    #[arg(long, value_enum, default_value = "embedded", value_name = "BACKEND", env = "HOMELAB_STORE")]
+    pub store: StoreBackend,
     /// Image of the init container that brings secrets into pods
     #[arg(long, default_value = "homelab.dev/homelab-agent:dev", value_name = "IMAGE", env = "HOMELAB_AGENT_IMAGE")]
     pub agent_image: String,

@@ -161,7 +161,7 @@ impl Daemon {
             version = env!("CARGO_PKG_VERSION"),
             "homelab starts"
         );
-        let kept = store::open(&self.settings.args.data_dir).await?;
+        let kept = self.open_store().await?;
         let store = kept.handle();
         let authority = self
             .retry("certificates", async || publish::authority(&self.clients.own(), &self.settings, jiff_now()).await)
@@ -214,6 +214,17 @@ impl Daemon {
         }
         process::kill_running();
         result
+    }
+
+    async fn open_store(&self) -> Result<store::Kept> {
+        let (directory, home) = (&self.settings.args.data_dir, &self.settings.home);
+        match self.settings.args.store {
+            args::StoreBackend::Embedded => store::open(directory).await,
+            args::StoreBackend::Kubernetes => {
+                let open = async || store::open_in_cluster(self.clients.own(), home, directory).await;
+                self.retry("the secret store", open).await
+            }
+        }
     }
 
     fn urls(&self) -> Vec<&str> {

@@ -21,6 +21,10 @@ pub mod label {
     pub const REVISION: &str = "homelab.dev/revision";
     /// On Helm release Secrets: `serving` or `idle`.
     pub const MODE: &str = "homelab.dev/mode";
+    /// On the Secrets of a secret store that lies in the cluster: the store's name.
+    pub const STORE: &str = "homelab.dev/store";
+    /// On those of them that never change: number of the commit that they were made for.
+    pub const STORE_COMMIT: &str = "homelab.dev/store-commit";
     /// Opt-in of a pod outside Apps for injection: `"true"`.
     pub const INJECT: &str = "homelab.dev/inject";
     /// `app.kubernetes.io/managed-by`, value [`MANAGED_BY_US`].
@@ -98,6 +102,9 @@ pub mod finalizer {
 
 /// Type of the Secret that holds one kept revision of an App.
 pub const REVISION_SECRET_TYPE: &str = "homelab.dev/revision";
+
+/// Type of the Secrets that hold a secret store.
+pub const STORE_SECRET_TYPE: &str = "homelab.dev/store";
 
 /// One object of the cluster by group, kind, namespace and name (the version is not part of its identity).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -15,12 +15,18 @@ use crate::Error;
 pub mod audit;
 pub mod audit_file;
 #[cfg(feature = "client")]
+mod cluster_key;
+#[cfg(feature = "client")]
 pub mod cluster_witness;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "client")]
+pub mod kubernetes;
 pub mod memory;
 mod system;
 
+#[cfg(feature = "client")]
+pub use cluster_key::cluster_key;
 pub use system::{System, key_file};
 
 /// Commits so far. Grows by one with each, never goes back.

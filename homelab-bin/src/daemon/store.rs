@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
 
+mod cluster;
+
+pub(super) use cluster::open_in_cluster;
+
 /// How often it is looked whether the store is open.
 const LOOK: Duration = Duration::from_secs(1);
 

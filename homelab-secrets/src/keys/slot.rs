@@ -111,6 +111,11 @@ impl SlotKind {
     pub fn opens_alone(&self) -> bool {
         matches!(self, Self::KeyFile | Self::KubernetesSecret)
     }
+
+    /// Whether its key lies in the cluster's etcd.
+    pub fn in_etcd(&self) -> bool {
+        matches!(self, Self::KubernetesSecret)
+    }
 }
 
 /// One way to the root key.

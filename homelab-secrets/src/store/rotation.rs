@@ -20,11 +20,13 @@ pub struct SlotInfo {
     pub kind: &'static str,
     /// Whether a program can open it at its start, with nobody there.
     pub opens_alone: bool,
+    /// Whether its key lies in the cluster's etcd.
+    pub in_etcd: bool,
 }
 
 impl SlotInfo {
     pub(super) fn of(slot: &Slot) -> Self {
-        Self { id: slot.id(), kind: slot.how.name(), opens_alone: slot.how.opens_alone() }
+        Self { id: slot.id(), kind: slot.how.name(), opens_alone: slot.how.opens_alone(), in_etcd: slot.how.in_etcd() }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::keys::{KeyTable, Unlock};
 #[derive(Clone, Debug)]
 pub struct Vault {
     store: SecretStore,
+    in_etcd: bool,
 }
 
 /// How things stand. Nothing in it is secret.
@@ -30,12 +31,20 @@ pub struct SealStatus {
     pub resealing: Option<Progress>,
     /// Whether it is as new as the copy of its head says.
     pub witnessed: Witnessed,
+    /// Its records lie in the cluster's etcd.
+    pub in_etcd: bool,
 }
 
 impl SealStatus {
     /// Whether it can open by itself after a start.
     pub fn opens_alone(&self) -> bool {
         self.slots.iter().any(|slot| slot.opens_alone)
+    }
+
+    /// Whether the records and a key that opens them lie in one etcd: then sealing guards them no better than plain
+    /// Kubernetes Secrets are guarded.
+    pub fn as_safe_as_plain_secrets(&self) -> bool {
+        self.in_etcd && self.slots.iter().any(|slot| slot.in_etcd)
     }
 }
 
@@ -47,7 +56,13 @@ impl Vault {
 
     /// The same; a witness keeps a copy of its head, so that it is noticed when the store is put back.
     pub fn watched(backend: Arc<dyn Backend>, host: Arc<dyn Host>, watched: Option<Watched>) -> Self {
-        Self { store: SecretStore::sealed(backend, host, watched) }
+        Self { store: SecretStore::sealed(backend, host, watched), in_etcd: false }
+    }
+
+    /// Says that the backend keeps its records in the cluster's etcd.
+    #[must_use]
+    pub fn in_etcd(self) -> Self {
+        Self { in_etcd: true, ..self }
     }
 
     /// Whether there are keys.
@@ -68,6 +83,7 @@ impl Vault {
             epoch: table.as_ref().and_then(|table| table.epochs.last()).map_or(0, |epoch| epoch.epoch),
             resealing: self.store.resealing(),
             witnessed: self.store.witnessed(),
+            in_etcd: self.in_etcd,
         })
     }
 

@@ -95,3 +95,17 @@ async fn writers_are_not_cut_off_by_sealing() {
         store.get(&path(&format!("kv/{n}")), None).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_store_and_its_key_in_one_etcd_are_as_safe_as_plain_secrets() {
+    let key = |host: &FixedHost| SlotKey::generate(&|buffer| host.random(buffer)).unwrap();
+    for (in_etcd, in_secret) in [(false, false), (false, true), (true, false), (true, true)] {
+        let host = Arc::new(FixedHost::default());
+        let vault = Vault::new(Arc::new(Memory::default()), host.clone());
+        let vault = if in_etcd { vault.in_etcd() } else { vault };
+        let file = Unlock::KeyFile(key(&host));
+        let slots = if in_secret { vec![file, Unlock::KubernetesSecret(key(&host))] } else { vec![file] };
+        vault.initialize(slots).await.unwrap();
+        assert_eq!(vault.status().await.unwrap().as_safe_as_plain_secrets(), in_etcd && in_secret);
+    }
+}

@@ -1,0 +1,55 @@
+//! The store that lies in the cluster itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use homelab_core::class::Class;
+use homelab_secrets::backend::kubernetes::Kubernetes;
+use homelab_secrets::backend::{self, System};
+use homelab_secrets::keys::Unlock;
+use homelab_secrets::store::Vault;
+use kube::Client;
+
+use super::Kept;
+
+/// Secret that is the head of the store; all its others begin with this name.
+const STORE: &str = "homelab-store";
+/// Secret with the key that opens it.
+const KEY: &str = "homelab-key";
+
+/// The store in `namespace`. It is opened by the key file in `directory` if there is one, else by a key in a Secret, which
+/// the first start makes.
+pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: &Path) -> Result<Kept> {
+    let (host, key_file) = (Arc::new(System), directory.join("store.key"));
+    let records = Kubernetes::new(client.clone(), namespace, STORE, host.clone());
+    let vault = Vault::new(Arc::new(records), host).in_etcd();
+    let is_new = !vault.initialized().await.with_context(|| format!("read the store in namespace {namespace}"))?;
+    let opened = async {
+        if is_new {
+            let made = vault.initialize(vec![key(client.clone(), namespace, &key_file, true).await?]).await;
+            match made {
+                // Another replica was faster: its store is the one, and its key is there by now.
+                Err(error) if error.class() == Class::Conflict => {}
+                made => return made.map(drop).with_context(|| format!("make the store in namespace {namespace}")),
+            }
+        }
+        let key = key(client, namespace, &key_file, false).await?;
+        vault.unseal(key).await.with_context(|| format!("open the store in namespace {namespace}"))
+    };
+    match opened.await {
+        Ok(()) => {}
+        Err(error) if is_new => return Err(error),
+        Err(error) => tracing::error!(
+            "the store in namespace {namespace} stays sealed: {error:#}; open it with `homelab secrets unseal`"
+        ),
+    }
+    Ok(Kept { vault, is_new })
+}
+
+async fn key(client: Client, namespace: &str, file: &Path, is_new: bool) -> Result<Unlock> {
+    if tokio::fs::try_exists(file).await.with_context(|| format!("look for {}", file.display()))? {
+        return Ok(backend::key_file(file, false, &System)?);
+    }
+    Ok(backend::cluster_key(client, namespace, KEY, is_new, &System).await?)
+}
