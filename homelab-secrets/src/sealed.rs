@@ -50,6 +50,7 @@ mod file;
 mod keys;
 mod merge;
 mod name;
+mod schema;
 mod snapshot;
 mod value;
 
@@ -58,6 +59,7 @@ pub use file::{FORMAT, SealedFile};
 pub use keys::{EpochInfo, RepositoryKeys, RepositoryRing};
 pub use merge::{Merged, Side, merge};
 pub use name::{RepositoryId, RepositoryName};
+pub use schema::schema;
 pub use snapshot::Snapshot;
 
 use value::{Place, SealedValue};

@@ -1,4 +1,4 @@
-//! `homelab print-crds`: our kinds, for the chart, for editors and for kubeconform.
+//! `homelab print-crds`: our kinds, for the chart, for editors and for kubeconform; for editors the form of sealed files, too.
 #![expect(clippy::disallowed_methods, reason = "writes the schemas")]
 
 use std::path::Path;
@@ -36,16 +36,25 @@ fn document(crd: &CustomResourceDefinition) -> Result<String> {
 
 fn schemas(directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("make directory {}", directory.display()))?;
+    for (name, text) in all_schemas()? {
+        let file = directory.join(&name);
+        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// File name and text of the schema of each kind, and of sealed files.
+fn all_schemas() -> Result<Vec<(String, String)>> {
+    let mut all = vec![("sealed_v1.json".to_owned(), homelab_secrets::sealed::schema())];
     for crd in crds() {
         for version in &crd.spec.versions {
             let name = format!("{}_{}.json", crd.spec.names.kind.to_lowercase(), version.name);
-            let schema = schema(&crd, &version.name)?;
-            let text = format!("{}\n", serde_json::to_string_pretty(&schema).context("write JSON")?);
-            let file = directory.join(&name);
-            std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+            all.push((name, schema(&crd, &version.name)?));
         }
     }
-    Ok(())
+    let text =
+        |schema: &Value| anyhow::Ok(format!("{}\n", serde_json::to_string_pretty(schema).context("write JSON")?));
+    all.iter().map(|(name, schema)| Ok((name.clone(), text(schema)?))).collect()
 }
 
 /// The kind's schema as editors want it: apiVersion and kind fixed, fields that do not exist refused.
@@ -92,6 +101,15 @@ mod tests {
         for crd in crds() {
             let schema = schema(&crd, "v1alpha1").expect("a schema");
             assert_eq!(schema["properties"]["spec"]["additionalProperties"], json!(false), "{}", crd.spec.names.kind);
+        }
+    }
+
+    #[test]
+    fn the_schemas_for_editors_are_current() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
+        for (name, text) in all_schemas().expect("schemas") {
+            let committed = std::fs::read_to_string(directory.join(&name)).unwrap_or_default();
+            assert!(text == committed, "docs/schemas/{name} is stale: run `cargo xtask codegen`");
         }
     }
 
