@@ -130,7 +130,7 @@ pub struct Listing {
 pub enum StoreBackend {
     /// In one file of the data directory: one daemon at a time
     Embedded,
-    /// In the cluster, sealed, as Secrets of the daemon's namespace: several daemons at a time, no volume
+    /// In the cluster, sealed, as Secrets of the daemon's namespace: no volume
     Kubernetes,
 }
 

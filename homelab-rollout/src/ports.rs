@@ -162,7 +162,11 @@ pub trait SecretVersions: Send + Sync {
     ) -> Result<Vec<ResolvedSecret>, PortError>;
     /// The versions that a holder keeps from pruning: replaces what it held before; empty lets all go.
     async fn pin(&self, holder: &Holder, versions: &[(String, u64)]) -> Result<(), PortError>;
-    /// Waits until any of `paths` has a version newer than the given one (0: exists at all). Cancel-safe.
+    /// Those of these versions whose value is gone for good: destroyed, or their path was removed. One that is only
+    /// deleted can come back.
+    async fn gone(&self, versions: &[(String, u64)]) -> Result<Vec<(String, u64)>, PortError>;
+    /// Waits until the newest live version of any of `paths` is another one than the given one (0: there is none): a newer
+    /// one, or an earlier one because that one was deleted or destroyed. Cancel-safe.
     async fn changed(&self, paths: &[(String, u64)]) -> Result<(), PortError>;
 }
 

@@ -153,6 +153,7 @@ fn history(kept: &[Kept]) -> Vec<HistoryEntry> {
             activated_at: kept.marks.activated_at.map(Time),
             failed: kept.marks.failed.clone(),
             rolled_back: kept.marks.rolled_back.clone(),
+            cannot_return: kept.gone.clone(),
         })
         .collect()
 }

@@ -221,6 +221,12 @@ impl SecretVersions for MemorySecrets {
         Ok(())
     }
 
+    async fn gone(&self, versions: &[(String, u64)]) -> Result<Vec<(String, u64)>, PortError> {
+        let values = self.values.borrow();
+        let there = |path: &String| values.get(path).map_or(0, |versions| versions.len() as u64);
+        Ok(versions.iter().filter(|(path, version)| *version > there(path)).cloned().collect())
+    }
+
     async fn changed(&self, paths: &[(String, u64)]) -> Result<(), PortError> {
         let newer = |values: &BTreeMap<String, Vec<String>>| {
             paths

@@ -34,6 +34,8 @@ pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
 pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
+#[cfg(feature = "server")]
+pub(crate) use pins::{Taken, warnings};
 pub use resolve::Resolved;
 pub use rotation::{Progress, SlotInfo};
 pub use value::{Secret, SecretData};

@@ -49,8 +49,12 @@ impl SecretVersions for StoreVersions {
         counted(&self.metrics, "secrets_pin", self.store.pin(&holder, versions)).await.map_err(port)
     }
 
+    async fn gone(&self, versions: &[(String, u64)]) -> Result<Vec<(String, u64)>, PortError> {
+        self.store.gone(versions).await.map_err(port)
+    }
+
     async fn changed(&self, paths: &[(String, u64)]) -> Result<(), PortError> {
-        self.store.wait_newer(paths).await.map_err(port)
+        self.store.wait_changed(paths).await.map_err(port)
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
         }
         Kv::Delete { path, versions, server } => {
             let path = Path::parse(&path)?;
-            connect(global, &server).await?.delete(&path, &versions).await?;
+            let warnings = connect(global, &server).await?.delete(&path, &versions).await?;
+            warned(&warnings);
             output::note(&format!("deleted {} ({}); undelete brings it back", path.full(), names(&versions)));
             Ok(())
         }
@@ -56,7 +57,8 @@ pub(crate) async fn run(global: &Global, command: Kv) -> Result<()> {
         }
         Kv::Destroy { path, versions, server } => {
             let path = Path::parse(&path)?;
-            connect(global, &server).await?.destroy(&path, &versions).await?;
+            let warnings = connect(global, &server).await?.destroy(&path, &versions).await?;
+            warned(&warnings);
             output::note(&format!("destroyed {} ({}) for good", path.full(), names(&versions)));
             Ok(())
         }
@@ -107,6 +109,10 @@ impl Path {
     fn full(&self) -> String {
         if self.path.is_empty() { self.mount.clone() } else { format!("{}/{}", self.mount, self.path) }
     }
+}
+
+fn warned(warnings: &[String]) {
+    warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
 }
 
 fn names(versions: &[u64]) -> String {

@@ -142,8 +142,28 @@ async fn revisions(context: &Context, handle: &Handle, memory: &mut Memory) -> R
         }
     }
     memory.records.retain(|id, _| kept.iter().any(|kept| kept.id == *id));
+    mark_gone(context, memory, &mut kept).await;
     kept.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(kept)
+}
+
+/// Says which revisions were made with what is gone. While the store can not be asked, none is known to be.
+async fn mark_gone(context: &Context, memory: &Memory, kept: &mut [Kept]) {
+    let secrets = memory.records.values().flat_map(|record| &record.secrets);
+    let versions: BTreeSet<_> = secrets.map(|secret| (secret.path.clone(), secret.version)).collect();
+    if versions.is_empty() {
+        return;
+    }
+    let versions: Vec<_> = versions.into_iter().collect();
+    let gone = match context.secrets.gone(&versions).await {
+        Ok(gone) => gone,
+        Err(error) => return tracing::debug!(%error, "the secrets of kept revisions can not be looked at"),
+    };
+    for kept in kept {
+        let used = memory.records.get(&kept.id).into_iter().flat_map(|record| &record.secrets);
+        let mut lost = used.filter(|secret| gone.contains(&(secret.path.clone(), secret.version)));
+        kept.gone = lost.next().map(|secret| format!("secret {} v{} destroyed", secret.path, secret.version));
+    }
 }
 
 fn kept_of(record: &RevisionRecord, marks: Marks) -> Kept {
@@ -155,6 +175,7 @@ fn kept_of(record: &RevisionRecord, marks: Marks) -> Kept {
         source: record.source.clone(),
         reason: record.reason.clone(),
         marks,
+        gone: None,
     }
 }
 

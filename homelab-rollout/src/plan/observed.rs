@@ -158,6 +158,9 @@ pub struct Kept {
     /// What became of it.
     #[serde(default)]
     pub marks: Marks,
+    /// Why nothing can return to it, if so: a version of a secret that it was made with is gone for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<String>,
 }
 
 /// One release.

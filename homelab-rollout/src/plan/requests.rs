@@ -136,6 +136,9 @@ fn rollback(view: &View<'_>, request: &Request) -> Result<Effect, String> {
         None if view.target.revision.as_deref().is_some_and(|target| target != active) => return abort(view, request),
         None => view.last_good(active).ok_or("no earlier revision is kept")?,
     };
+    if let Some(gone) = &to.gone {
+        return Err(format!("revision {} cannot return: {gone}; `homelab app history` lists those that can", to.id));
+    }
     let target = view.target.revision.as_deref().unwrap_or(active);
     if to.id == target && view.target.rollback {
         // Written before a crash, all but the request's id.

@@ -30,7 +30,7 @@ pub(super) fn choose(observed: &Observed, active: Option<&str>) -> Target {
         let Some(held) = kept(observed, revision).and_then(|kept| kept.marks.held.as_deref()) else {
             return Target { revision: Some(revision.to_owned()), rollback, failed, rolled_back };
         };
-        if kept(observed, held).is_some_and(|kept| !seen.contains(kept.id.as_str())) {
+        if kept(observed, held).is_some_and(|kept| !seen.contains(kept.id.as_str()) && kept.gone.is_none()) {
             (revision, rollback) = (held, true);
         } else if let Some(active) = active {
             (revision, rollback) = (active, false);

@@ -87,7 +87,9 @@ impl<'a> View<'a> {
 
     /// The newest revision that served well before `active`.
     pub(super) fn last_good(&self, active: &str) -> Option<&'a Kept> {
-        let good = |kept: &&Kept| kept.id != active && kept.marks.is_good() && kept.marks.activated_at.is_some();
+        let good = |kept: &&Kept| {
+            kept.id != active && kept.marks.is_good() && kept.marks.activated_at.is_some() && kept.gone.is_none()
+        };
         self.observed.revisions.iter().filter(good).max_by_key(|kept| (kept.marks.activated_at, kept.id.as_str()))
     }
 

@@ -13,7 +13,7 @@ use super::{metadata, mounts};
 use crate::kv::{Settings, State as PathState, VersionInfo, subkeys};
 use crate::policy::kv_paths::Verb;
 use crate::policy::{Access, Capability, Ruling};
-use crate::store::{Put, SecretData, SecretPath};
+use crate::store::{Put, SecretData, SecretPath, Taken, warnings};
 
 /// A version as it is read: Vault tells about deleted ones too, with status 404 and no value.
 #[derive(Serialize)]
@@ -59,8 +59,8 @@ pub(super) async fn serve(
         (Verb::Delete, Op::Write) => {
             one.allow(Capability::Update)?;
             let versions = versions(&one.asked.fields().await?)?;
-            state.0.store.delete(&one.path, &versions).await?;
-            done()
+            let hits = state.0.store.delete(&one.path, &versions).await?;
+            state.done_with(warnings(&one.path, &hits, Taken::Deleted))
         }
         (Verb::Undelete, Op::Write) => {
             one.allow(Capability::Update)?;
@@ -71,8 +71,8 @@ pub(super) async fn serve(
         (Verb::Destroy, Op::Write) => {
             one.allow(Capability::Update)?;
             let versions = versions(&one.asked.fields().await?)?;
-            state.0.store.destroy(&one.path, &versions).await?;
-            done()
+            let hits = state.0.store.destroy(&one.path, &versions).await?;
+            state.done_with(warnings(&one.path, &hits, Taken::Destroyed))
         }
         _ => {
             state.allow_system(caller, one.asked, false)?;
@@ -148,8 +148,8 @@ impl One<'_> {
 
     async fn delete(&self, versions: &[u64]) -> Answer {
         self.allow(Capability::Delete)?;
-        self.state.0.store.delete(&self.path, versions).await?;
-        done()
+        let hits = self.state.0.store.delete(&self.path, versions).await?;
+        self.state.done_with(warnings(&self.path, &hits, Taken::Deleted))
     }
 
     fn how(&self, fields: &Fields) -> Result<Put, Refused> {

@@ -10,7 +10,7 @@ use super::kv;
 use super::request::{Asked, Caller, Op, number};
 use crate::kv::{SettingsChange, State as PathState, duration};
 use crate::policy::Capability;
-use crate::store::{Folder, SecretPath};
+use crate::store::{Folder, SecretPath, Taken, warnings};
 
 pub(super) async fn serve(
     state: &ServerState,
@@ -47,8 +47,8 @@ pub(super) async fn serve(
         }
         Op::Delete => {
             state.allow_kv(caller, asked, Capability::Delete)?;
-            store.remove(&path).await?;
-            done()
+            let hits = store.remove(&path).await?;
+            state.done_with(warnings(&path, &hits, Taken::Destroyed))
         }
     }
 }

@@ -423,3 +423,35 @@ async fn no_planted_secret_reaches_log_error_or_debug() {
         assert!(!text.contains("planted-") && !text.contains(ROOT) && !text.contains(&token), "{text}");
     }
 }
+
+#[tokio::test]
+async fn who_takes_a_pinned_version_away_is_warned() {
+    let s = Server::new(Vec::new()).await;
+    for _ in 0..5 {
+        assert_eq!(s.root("POST", "kv/data/web/db", json!({ "data": { "a": "b" } })).await.0, 200);
+    }
+    let pins: Vec<_> = [2, 3, 4, 5].map(|version| ("kv/web/db".to_owned(), version)).into();
+    s.store.pin("App.homelab.dev web/web@1a2b", &pins).await.unwrap();
+    for (method, path, body, expected) in [
+        ("POST", "kv/delete/web/db", json!({ "versions": [1] }), None),
+        (
+            "DELETE",
+            "kv/data/web/db",
+            Value::Null,
+            Some("version 5 of kv/web/db was in use by App.homelab.dev web/web@1a2b and was deleted"),
+        ),
+        ("POST", "kv/delete/web/db", json!({ "versions": [4] }), Some("version 4 of kv/web/db was in use")),
+        ("PUT", "kv/destroy/web/db", json!({ "versions": [1, 3] }), Some("version 3 of kv/web/db was in use")),
+        ("PUT", "kv/destroy/web/db", json!({ "versions": [3] }), None),
+        ("DELETE", "kv/metadata/web/db", Value::Null, Some("versions 2, 4, 5 of kv/web/db were in use")),
+    ] {
+        let (status, answer) = s.root(method, path, body).await;
+        match expected {
+            None => assert_eq!(status, 204, "{path}: {answer}"),
+            Some(words) => {
+                assert_eq!(status, 200, "{path}");
+                assert!(answer["warnings"][0].as_str().unwrap().starts_with(words), "{answer}");
+            }
+        }
+    }
+}

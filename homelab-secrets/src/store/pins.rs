@@ -13,9 +13,39 @@ use super::write::{Draft, Job};
 use super::{SecretPath, SecretStore};
 use crate::Error;
 use crate::kv::Command;
+#[cfg(feature = "server")]
+use crate::kv::Hits;
 use crate::seal::Place;
 
 const MAX_HOLDER: usize = 512;
+
+/// What hits say to whoever took the versions away: one line a holder.
+#[cfg(feature = "server")]
+pub(crate) fn warnings(path: &SecretPath, hits: &Hits, what: Taken) -> Vec<String> {
+    let line = |(holder, versions): (&String, &BTreeSet<u64>)| {
+        let many = versions.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let (versions, was) = if versions.len() == 1 { ("version", "was") } else { ("versions", "were") };
+        let (what, then) = match what {
+            Taken::Deleted => ("deleted", "it can not start pods until that is undeleted"),
+            Taken::Destroyed => ("destroyed", "it can not start pods any more, and nothing can return to it"),
+        };
+        format!(
+            "{versions} {many} of {path} {was} in use by {holder} and {was} {what} all the same: {then}; \
+             a new revision is made with the newest version that is left"
+        )
+    };
+    hits.iter().map(line).collect()
+}
+
+/// How a version went.
+#[cfg(feature = "server")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It can come back.
+    Deleted,
+    /// For good.
+    Destroyed,
+}
 
 impl SecretStore {
     /// `holder` now keeps exactly these versions from pruning, whatever it kept before; none lets all go. Idempotent.
@@ -81,5 +111,28 @@ impl Job for Pin {
             draft.put(key, sealed);
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "server")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_a_pinned_version_away_is_told_whose_it_was() {
+        let path = SecretPath::parse("kv/web/db").unwrap();
+        let hits = Hits::from([
+            ("App.homelab.dev web/web@1a2b".to_owned(), BTreeSet::from([3])),
+            ("App.homelab.dev web/worker@9f8e".to_owned(), BTreeSet::from([2, 3])),
+        ]);
+        insta::assert_snapshot!(warnings(&path, &hits, Taken::Destroyed).join("\n"), @"
+        version 3 of kv/web/db was in use by App.homelab.dev web/web@1a2b and was destroyed all the same: it can not start pods any more, and nothing can return to it; a new revision is made with the newest version that is left
+        versions 2, 3 of kv/web/db were in use by App.homelab.dev web/worker@9f8e and were destroyed all the same: it can not start pods any more, and nothing can return to it; a new revision is made with the newest version that is left
+        ");
+        assert!(
+            warnings(&path, &hits, Taken::Deleted)[0].contains("was deleted all the same: it can not start pods until")
+        );
+        assert!(warnings(&path, &Hits::new(), Taken::Deleted).is_empty());
     }
 }

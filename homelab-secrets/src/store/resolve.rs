@@ -50,8 +50,9 @@ impl SecretStore {
         Ok(Resolved { path: path.to_string(), version, digest, keys: secret.data.keys() })
     }
 
-    /// Waits until any of these paths has a live version newer than the one beside it (0: has one at all). Cancel-safe.
-    pub async fn wait_newer(&self, known: &[(String, u64)]) -> Result<(), Error> {
+    /// Waits until the newest live version of any of these paths is another one than the one beside it (0: there is none
+    /// yet): a newer one, or an earlier one because that was deleted or destroyed. Cancel-safe.
+    pub async fn wait_changed(&self, known: &[(String, u64)]) -> Result<(), Error> {
         let mut paths = Vec::with_capacity(known.len());
         for (path, version) in known {
             paths.push((SecretPath::parse(path)?, *version));
@@ -59,7 +60,7 @@ impl SecretStore {
         // Before the first look, so that nothing falls between.
         let mut changes = self.changes();
         for (path, version) in &paths {
-            if self.newest_live(path).await? > Some(*version) {
+            if self.stands_at(path).await? != *version {
                 return Ok(());
             }
         }
@@ -71,11 +72,31 @@ impl SecretStore {
                     Changed::Document { .. } => false,
                     Changed::Mounts | Changed::Unknown => true,
                 };
-                if concerns && self.newest_live(path).await? > Some(*version) {
+                if concerns && self.stands_at(path).await? != *version {
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Those of these versions whose values are gone for good: destroyed, pruned, or their path or mount was removed.
+    pub async fn gone(&self, versions: &[(String, u64)]) -> Result<Vec<(String, u64)>, Error> {
+        let mut gone = Vec::new();
+        for (path, version) in versions {
+            let state = match self.history(&SecretPath::parse(path)?).await {
+                Err(Error::NotFound(_)) => None,
+                other => other?,
+            };
+            let is_there = state.and_then(|state| state.versions.get(version).map(|info| !info.destroyed));
+            if is_there != Some(true) {
+                gone.push((path.clone(), *version));
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn stands_at(&self, path: &SecretPath) -> Result<u64, Error> {
+        Ok(self.newest_live(path).await?.unwrap_or(0))
     }
 
     async fn newest_live(&self, path: &SecretPath) -> Result<Option<u64>, Error> {

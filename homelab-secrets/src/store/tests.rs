@@ -183,13 +183,23 @@ async fn resolving_gives_version_digest_and_keys_as_the_account_may_see_them() {
     insta::assert_snapshot!(resolve("kv/web/b", None).await.unwrap_err(), @"web/default may not read kv/web/b: no policy says so");
 }
 
+/// A waiter for `kv/a`, which stands at `known`, sleeps until `change`.
+async fn woken(f: &Fixture, known: u64, change: impl AsyncFn()) {
+    let store = f.store.clone();
+    let waiter = tokio::spawn(async move { store.wait_changed(&[("kv/a".into(), known)]).await });
+    tokio::task::yield_now().await;
+    assert!(!waiter.is_finished());
+    change().await;
+    tokio::time::timeout(Duration::from_secs(5), waiter).await.unwrap().unwrap().unwrap();
+}
+
 #[tokio::test]
-async fn waiting_ends_with_a_newer_live_version_and_only_then() {
+async fn waiting_ends_when_another_version_is_the_newest_live_one_and_only_then() {
     let f = fixture().await;
     let a = path("kv/a");
     let waits = async |version: u64| {
         let known = [("kv/a".to_owned(), version), ("kv/never".to_owned(), 0)];
-        tokio::time::timeout(Duration::from_millis(50), f.store.wait_newer(&known)).await.is_err()
+        tokio::time::timeout(Duration::from_millis(50), f.store.wait_changed(&known)).await.is_err()
     };
     assert!(waits(0).await);
     f.store.put(&a, data("{}"), by("t")).await.unwrap();
@@ -198,11 +208,27 @@ async fn waiting_ends_with_a_newer_live_version_and_only_then() {
     f.store.delete(&a, &[2]).await.unwrap();
     assert!(waits(1).await, "deleted versions are no news");
 
-    let store = f.store.clone();
-    let waiter = tokio::spawn(async move { store.wait_newer(&[("kv/a".into(), 2)]).await });
-    tokio::task::yield_now().await;
-    f.store.put(&a, data("{}"), by("t")).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), waiter).await.unwrap().unwrap().unwrap();
+    woken(&f, 1, async || drop(f.store.put(&a, data("{}"), by("t")).await.unwrap())).await;
+    f.store.pin("App web/a@r1", &[("kv/a".into(), 3)]).await.unwrap();
+    woken(&f, 3, async || drop(f.store.destroy(&a, &[3]).await.unwrap())).await;
+    assert!(waits(1).await, "an App goes on with the newest one that is left");
+    woken(&f, 1, async || drop(f.store.remove(&a).await.unwrap())).await;
+    assert!(waits(0).await);
+}
+
+#[tokio::test]
+async fn what_is_gone_for_good_is_told_from_what_can_come_back() {
+    let f = fixture().await;
+    let a = path("kv/a");
+    for _ in 0..3 {
+        f.store.put(&a, data("{}"), by("t")).await.unwrap();
+    }
+    f.store.delete(&a, &[1]).await.unwrap();
+    f.store.destroy(&a, &[2]).await.unwrap();
+    let asked = [("kv/a", 1), ("kv/a", 2), ("kv/a", 3), ("kv/a", 4), ("kv/b", 1), ("none/a", 1)];
+    let asked = asked.map(|(path, version)| (path.to_owned(), version));
+    let gone = f.store.gone(&asked).await.unwrap();
+    assert_eq!(gone, [&asked[1], &asked[3], &asked[4], &asked[5]].map(Clone::clone));
 }
 
 #[tokio::test]

@@ -196,7 +196,10 @@ pub(super) async fn history(cluster: &Cluster, name: &str, out: Output) -> Resul
             age(entry.created.0, now()),
             entry.chart.clone(),
             if entry.secrets.is_empty() { "-".into() } else { entry.secrets.join(",") },
-            entry.failed.as_ref().or(entry.rolled_back.as_ref()).unwrap_or(&entry.reason).clone(),
+            match &entry.cannot_return {
+                Some(why) => format!("cannot return: {why}"),
+                None => entry.failed.as_ref().or(entry.rolled_back.as_ref()).unwrap_or(&entry.reason).clone(),
+            },
         ]);
     }
     table.print(&format!("App {}/{name} keeps no revision yet", cluster.namespace))
@@ -205,6 +208,7 @@ pub(super) async fn history(cluster: &Cluster, name: &str, out: Output) -> Resul
 fn word(entry: &HistoryEntry, serves: Option<&str>) -> String {
     match (&entry.failed, &entry.activated_at) {
         _ if serves == Some(entry.revision.as_str()) => state("serves", Some(true)),
+        _ if entry.cannot_return.is_some() => state("gone", Some(false)),
         _ if entry.rolled_back.is_some() => state("rolled back", None),
         (Some(_), _) => state("failed", Some(false)),
         (None, Some(_)) => "served".into(),

@@ -189,8 +189,8 @@ impl Client {
         Ok(Version::of(body["data"]["version"].as_u64().unwrap_or_default(), &body["data"]))
     }
 
-    /// Deletes versions; none: the newest.
-    pub(super) async fn delete(&self, path: &Path, versions: &[u64]) -> Result<()> {
+    /// Deletes versions; none: the newest. Gives the server's warnings.
+    pub(super) async fn delete(&self, path: &Path, versions: &[u64]) -> Result<Vec<String>> {
         self.known(path, versions).await?;
         let answer = match versions {
             [] => self.send(Method::DELETE, &self.url(path, "data"), None).await?,
@@ -198,7 +198,7 @@ impl Client {
                 self.send(Method::POST, &self.url(path, "delete"), Some(&json!({"versions": versions}))).await?
             }
         };
-        answer.good(&format!("delete {}", path.full()), &self.who).map(drop)
+        answer.good(&format!("delete {}", path.full()), &self.who).map(|body| warnings(&body))
     }
 
     /// Brings versions back.
@@ -208,11 +208,11 @@ impl Client {
         answer.good(&format!("undelete {}", path.full()), &self.who).map(drop)
     }
 
-    /// Destroys versions.
-    pub(super) async fn destroy(&self, path: &Path, versions: &[u64]) -> Result<()> {
+    /// Destroys versions. Gives the server's warnings.
+    pub(super) async fn destroy(&self, path: &Path, versions: &[u64]) -> Result<Vec<String>> {
         self.known(path, versions).await?;
         let answer = self.send(Method::PUT, &self.url(path, "destroy"), Some(&json!({"versions": versions}))).await?;
-        answer.good(&format!("destroy {}", path.full()), &self.who).map(drop)
+        answer.good(&format!("destroy {}", path.full()), &self.who).map(|body| warnings(&body))
     }
 
     /// The server says yes to versions that never were: a typing mistake is told here. Who may not look goes on.
@@ -294,6 +294,12 @@ impl Client {
         let (status, text) = patient(&whom, self.limit, remedy, answer).await?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
+}
+
+/// What a server has to say about something that it did.
+fn warnings(body: &Value) -> Vec<String> {
+    let words = body["warnings"].as_array().into_iter().flatten();
+    words.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
 }
 
 /// The deepest cause is the one that says what to do ("connection refused", "invalid peer certificate").

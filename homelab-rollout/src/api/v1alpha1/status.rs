@@ -123,6 +123,9 @@ pub struct HistoryEntry {
     /// Who went back from it, where to and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,
+    /// Why nothing can return to it: a version of a secret that it was made with is gone for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_return: Option<String>,
 }
 
 /// A request, and what came of it.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::observed::*;
 use super::super::*;
+use crate::api::v1alpha1::RequestStatus;
 use crate::deployer::{Release, ReleaseStatus, ServiceInfo, SlotState};
 use crate::ports::{TrafficCapabilities, TrafficConfirmation};
 use crate::request::{Request, Verb};
@@ -63,6 +64,11 @@ impl Cluster {
         planned
     }
 
+    /// A version of a secret that a revision was made with is destroyed.
+    pub(super) fn destroy_secret_of(&mut self, id: &str) {
+        self.kept(id).gone = Some("secret kv/web/db v1 destroyed".into());
+    }
+
     pub(super) fn want(&mut self, id: &str) {
         self.observed.wanted = Wanted::Revision { id: id.into() };
     }
@@ -72,6 +78,10 @@ impl Cluster {
         let id = self.requests.to_string();
         self.observed.request =
             Some(RequestFacts::Asked(Request { id, verb, revision, by: "me".into(), reason: String::new() }));
+    }
+
+    pub(super) fn answer(&self) -> &RequestStatus {
+        self.observed.answered.as_ref().expect("an answer")
     }
 
     pub(super) fn tick(&mut self, seconds: u64) {
@@ -130,6 +140,7 @@ impl Cluster {
                     source: String::new(),
                     reason: String::new(),
                     marks: Marks::default(),
+                    gone: None,
                 };
                 assert!(self.observed.revisions.iter().all(|kept| kept.id != *revision));
                 self.observed.revisions.push(kept);

@@ -197,3 +197,38 @@ fn deletion_takes_everything_away() {
         cluster.observed.slots.is_empty() && cluster.observed.revisions.is_empty() && !cluster.observed.app.finalizer
     );
 }
+
+#[test]
+fn a_revision_whose_secret_was_destroyed_can_not_return() {
+    for spec in [gated(), super::rolling(json!([]))] {
+        // Asked for by name or as the last good one; destroyed before it is asked for, or after.
+        for (named, later, expected) in [
+            (
+                Some("r1"),
+                false,
+                "revision r1 cannot return: secret kv/web/db v1 destroyed; `homelab app history` lists those that can",
+            ),
+            (None, false, "rolled back to revision r0 by me"),
+            (Some("r1"), true, "rolled back to revision r1 by me"),
+        ] {
+            let mut cluster = Cluster::new(spec.clone(), true);
+            cluster.converge();
+            for revision in ["r1", "r2"] {
+                cluster.want(revision);
+                cluster.converge();
+            }
+            if !later {
+                cluster.destroy_secret_of("r1");
+            }
+            cluster.ask(Verb::Rollback, named.map(Into::into));
+            cluster.converge();
+            assert_eq!(cluster.answer().message, expected);
+            cluster.destroy_secret_of("r1");
+            // The store has an earlier version as its newest: that is a new revision, and it is followed.
+            cluster.want("r3");
+            cluster.converge();
+            let report = cluster.plan().report;
+            assert_eq!(report.active.map(|(_, revision)| revision).as_deref(), Some("r3"), "{named:?} {later}");
+        }
+    }
+}
