@@ -16,7 +16,10 @@ mod server;
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
 pub use seal::{Edit, Seal};
-pub use secrets::{AuditCommand, AuditFlags, AuditLog, AuditSync, Secrets};
+pub use secrets::{
+    AuditCommand, AuditFlags, AuditLog, AuditSync, PathForm, PolicyCommand, PolicyTest, Rekey, Rotate, Secrets,
+    SlotKind, Slots,
+};
 pub use server::SecretServer;
 
 /// Secrets, GitOps, blue-green rollouts and traffic for a home Kubernetes cluster.
@@ -185,6 +188,12 @@ pub struct Daemon {
     /// Program `helm`
     #[arg(long, default_value = "helm", value_name = "FILE", env = "HOMELAB_HELM")]
     pub helm: PathBuf,
+    /// A store that is older than the copy of its head stays sealed, instead of serving reads until somebody accepts it
+    #[arg(long, env = "HOMELAB_STRICT_ROLLBACK", conflicts_with = "no_rollback_check")]
+    pub strict_rollback: bool,
+    /// Keep no copy of the store's head: for data directories that are gone with their pod
+    #[arg(long)]
+    pub no_rollback_check: bool,
     /// Allow file:// repositories below this directory (needs the program git)
     #[arg(long, value_name = "DIR")]
     pub local_git: Option<PathBuf>,

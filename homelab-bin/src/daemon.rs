@@ -26,7 +26,7 @@ use homelab_core::lease::LeaseHolder;
 use homelab_core::process;
 use homelab_rollout::controller::Cases;
 use homelab_secrets::policy::SharedPolicies;
-use homelab_secrets::store::{SecretStore, Vault};
+use homelab_secrets::store::{SecretStore, StorePlace, Vault};
 use kube::Config;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +128,8 @@ struct Shared {
     store: SecretStore,
     /// The same store with its seal.
     vault: Vault,
+    /// Where it lies.
+    place: StorePlace,
     audit: Option<audit::Log>,
     policies: SharedPolicies,
     authority: Authority,
@@ -173,10 +175,11 @@ impl Daemon {
         }
         let audit = audit::open(&self.settings.args.audit, &self.settings.args.data_dir, &store).await?;
         let vault = kept.vault.clone();
-        let shared = Shared { store, vault, audit, policies: SharedPolicies::default(), authority, leaf };
+        let place = audit::placed(kept.place, audit.as_ref());
+        let shared = Shared { store, vault, place, audit, policies: SharedPolicies::default(), authority, leaf };
 
         let mut tasks = JoinSet::new();
-        let watched = store::watch(kept.vault, Arc::clone(&self.health), self.stop.clone());
+        let watched = store::watch(kept.vault, Arc::clone(&self.health), Arc::clone(&self.metrics), self.stop.clone());
         tasks.spawn(async move {
             watched.await;
             Ok(())
@@ -219,7 +222,10 @@ impl Daemon {
     async fn open_store(&self) -> Result<store::Kept> {
         let (directory, home) = (&self.settings.args.data_dir, &self.settings.home);
         match self.settings.args.store {
-            args::StoreBackend::Embedded => store::open(directory).await,
+            args::StoreBackend::Embedded => {
+                let around = store::Around::new(self.clients.own(), &self.settings);
+                store::open(directory, Some(&around)).await
+            }
             args::StoreBackend::Kubernetes => {
                 let open = async || store::open_in_cluster(self.clients.own(), home, directory).await;
                 self.retry("the secret store", open).await

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
         false => audit::open(&args.audit, &opened.directory, &opened.vault.handle()).await?,
     };
     let listener = Listener::bind("secrets", args.listen, tls.resolver()).await?;
-    let router = audit::layered(router(state(&args, &opened)?), log.as_ref());
+    let router = audit::layered(router(state(&args, &opened, log.as_ref())?), log.as_ref());
     let mut tasks = JoinSet::new();
     if let Some(address) = args.listen_metrics {
         let watched = Listener::bind("metrics", address, None).await?;
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
         let router = health::router(Arc::clone(&health), Arc::clone(&metrics));
         tasks.spawn(watched.serve(router, Arc::clone(&metrics), stop.clone()));
     }
-    tasks.spawn(store::watch(opened.vault.clone(), Arc::clone(&health), stop.clone()));
+    tasks.spawn(store::watch(opened.vault.clone(), Arc::clone(&health), Arc::clone(&metrics), stop.clone()));
     tasks.spawn(tls.keep_current(stop.clone()));
     if let Some(log) = log {
         log.show(&metrics);
@@ -103,7 +103,7 @@ fn check(args: &SecretServer) -> Result<()> {
     }
 }
 
-fn state(args: &SecretServer, opened: &Opened) -> Result<ServerState> {
+fn state(args: &SecretServer, opened: &Opened, log: Option<&audit::Log>) -> Result<ServerState> {
     let config = ServerConfig {
         store: opened.vault.handle(),
         // There are no policy objects without a cluster: policies in Vault's language decide alone.
@@ -116,6 +116,7 @@ fn state(args: &SecretServer, opened: &Opened) -> Result<ServerState> {
         trusted_proxies: args.trusted_proxies.clone(),
         vault: Some(opened.vault.clone()),
         fetch: Some(Arc::new(HttpFetch)),
+        place: Some(audit::placed(opened.place.clone(), log)),
         ..ServerOptions::default()
     };
     let root = opened.root_token.as_ref().map(|token| token.as_str());

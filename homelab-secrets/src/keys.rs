@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hkdf::Hkdf;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -85,6 +86,9 @@ pub struct Epoch {
     pub epoch: u64,
     /// Its key.
     pub key: Wrapped,
+    /// When it was begun; none in tables of before that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
 }
 
 /// All wrapped keys, as stored beside the records.
@@ -106,7 +110,7 @@ impl KeyTable {
     pub fn create(slots: &[NewSlot], random: Random<'_>) -> Result<Self, Error> {
         let (root_id, root) = (KeyId::random(random)?, random_key(random)?);
         let wrap = |format: &[u8]| Wrapped::new(format, (root_id, &root), KeyId::random(random)?, &random_key(random)?);
-        let (epoch, digest) = (Epoch { epoch: 1, key: wrap(DATA_FORMAT)? }, wrap(DIGEST_FORMAT)?);
+        let (epoch, digest) = (Epoch { epoch: 1, key: wrap(DATA_FORMAT)?, made: None }, wrap(DIGEST_FORMAT)?);
         Ok(Self { format: TABLE_FORMAT, slots: wrap_slots(slots, (root_id, &root))?, epochs: vec![epoch], digest })
     }
 
@@ -203,8 +207,15 @@ impl KeyTable {
     pub fn add_epoch(&mut self, ring: &Keyring, random: Random<'_>) -> Result<u64, Error> {
         let (number, id) = (self.newest()?.epoch + 1, KeyId::random(random)?);
         let key = Wrapped::new(DATA_FORMAT, (ring.root.0, &ring.root.1), id, &random_key(random)?)?;
-        self.epochs.push(Epoch { epoch: number, key });
+        self.epochs.push(Epoch { epoch: number, key, made: None });
         Ok(number)
+    }
+
+    /// Notes when the newest epoch was begun.
+    pub fn stamp(&mut self, now: Timestamp) {
+        if let Some(newest) = self.epochs.last_mut() {
+            newest.made = Some(now);
+        }
     }
 
     /// Drops the data keys of epochs before `number`: nothing may be sealed with them any more.

@@ -29,6 +29,7 @@ mod pattern;
 mod question;
 mod set;
 mod shared;
+pub mod sys_paths;
 mod verdict;
 
 pub use acl::{AclSet, SharedAcl};

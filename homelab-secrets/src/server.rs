@@ -27,7 +27,7 @@ use crate::Error;
 use crate::audit::shown_path;
 use crate::backend::Host;
 use crate::policy::{Combined, Identity, Policy, SharedAcl};
-use crate::store::{SecretStore, Vault};
+use crate::store::{SecretStore, StorePlace, Vault};
 
 mod answer;
 pub mod audit;
@@ -36,6 +36,7 @@ mod fetch;
 mod fields;
 mod jwt;
 mod keep;
+mod key_care;
 #[cfg(feature = "client")]
 pub mod kubernetes_auth;
 mod kv;
@@ -44,6 +45,7 @@ mod login;
 mod metadata;
 mod mounts;
 mod policies;
+mod policy_test;
 mod proof;
 mod request;
 mod route;
@@ -145,6 +147,8 @@ pub struct ServerOptions {
     pub vault: Option<Vault>,
     /// Gets the public keys of issuers; none: they have to be given.
     pub fetch: Option<Arc<dyn Fetch>>,
+    /// Where the store and its key lie, for who cares for it; none: it is not said.
+    pub place: Option<StorePlace>,
 }
 
 impl Default for ServerOptions {
@@ -155,6 +159,7 @@ impl Default for ServerOptions {
             trusted_proxies: Vec::new(),
             vault: None,
             fetch: None,
+            place: None,
         }
     }
 }
@@ -301,6 +306,11 @@ impl ServerState {
             Route::Capabilities => sys::capabilities(self, caller, asked, sys::Whose::Token).await,
             Route::CapabilitiesSelf => sys::capabilities(self, caller, asked, sys::Whose::Own).await,
             Route::CapabilitiesAccessor => sys::capabilities(self, caller, asked, sys::Whose::Accessor).await,
+            Route::Rotate => key_care::rotate(self, caller, asked).await,
+            Route::KeyStatus => key_care::key_status(self, caller, asked).await,
+            Route::Keys(rest) => key_care::serve(self, caller, asked, rest).await,
+            Route::AcceptRollback => key_care::accept_rollback(self, caller, asked).await,
+            Route::PolicyTest => policy_test::test(self, caller, asked).await,
             Route::Git(rest) => sealed::serve(self, caller, asked, rest).await,
             Route::Auth(AuthKind::Token, rest) => token_api::serve(self, caller, asked, rest).await,
             Route::Auth(kind, rest) => login::configure(self, caller, asked, (kind, rest)).await,

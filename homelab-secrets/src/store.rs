@@ -19,6 +19,7 @@ mod mounts;
 mod open;
 mod path;
 mod pins;
+mod place;
 mod record;
 mod reseal;
 mod resolve;
@@ -36,6 +37,7 @@ pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
 #[cfg(feature = "server")]
 pub(crate) use pins::{Taken, warnings};
+pub use place::{BackendKind, Described, StorePlace};
 pub use resolve::Resolved;
 pub use rotation::{Progress, SlotInfo};
 pub use value::{Secret, SecretData};

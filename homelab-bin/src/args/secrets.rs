@@ -6,6 +6,12 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::{Output, Server};
 
+mod keys;
+mod policy;
+
+pub use keys::{Rekey, Rotate, SlotKind, Slots};
+pub use policy::{PathForm, PolicyCommand, PolicyTest};
+
 /// `homelab secrets …`: care for the store itself.
 #[derive(Debug, Subcommand)]
 pub enum Secrets {
@@ -24,11 +30,39 @@ pub enum Secrets {
     /// The record of who read and wrote what
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Seal with a new key from now on
-    Rotate {
-        /// The sealed files of the Git checkout in this folder (default: here), each with all its values
-        #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".", required = true)]
-        git: PathBuf,
+    /// Who may do what, and why
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Seal with a new key from now on: the store, its root key, or the sealed files of a Git checkout
+    Rotate(Rotate),
+    /// Make a new way to open the store, beside the others or in the place of one
+    Rekey(Rekey),
+    /// The ways to open the store
+    #[command(subcommand)]
+    Slots(Slots),
+    /// How the store is: open or sealed, its keys, a rotation that goes on, whether it was put back
+    Status {
+        /// Print again whenever something changes
+        #[arg(short, long)]
+        watch: bool,
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Where the store, its key, the copy of its head and the audit log are, and how safe that is
+    Where {
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Go on with a store that was put back to an earlier state
+    AcceptRollback {
         /// Where the secret server is.
         #[command(flatten)]
         server: Server,

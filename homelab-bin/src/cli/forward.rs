@@ -26,20 +26,27 @@ impl Drop for Forward {
     }
 }
 
-/// Opens a port to `port` of a ready pod of the daemon; none if there is no such pod.
+/// Opens a port to `port` of a pod of the daemon, a ready one if there is one; none if there is no such pod.
 pub(crate) async fn open(client: kube::Client, namespace: &str, port: u16) -> Result<Option<Forward>> {
     let pods = Api::<Pod>::namespaced(client, namespace);
     let found = pods
         .list(&ListParams::default().labels(SELECTOR))
         .await
         .map_err(|error| failed(&format!("look for the daemon's pod in namespace {namespace}"), &error))?;
-    let Some(name) = found.items.into_iter().find(is_ready).and_then(|pod| pod.metadata.name) else {
+    // One that is not ready may wait for us: for `secrets unseal` or `accept-rollback`.
+    let pod = found.items.iter().find(|pod| is_ready(pod)).or_else(|| found.items.iter().find(|pod| is_running(pod)));
+    let Some(name) = pod.and_then(|pod| pod.metadata.name.clone()) else {
         return Ok(None);
     };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("open a local port")?;
     let address = listener.local_addr().context("open a local port")?;
     let task = tokio::spawn(serve(listener, pods, name, port)).abort_handle();
     Ok(Some(Forward { address, task }))
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && phase == Some("Running")
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -1,17 +1,28 @@
 //! `homelab secrets`: care for the store itself.
 
 mod audit;
+mod policy;
+mod rekey;
+mod rotate;
 mod seal;
+mod status;
 
 use anyhow::Result;
 
-use crate::args::{Global, Secrets};
+use crate::args::{Global, Secrets, Slots};
 
 pub(crate) async fn run(global: &Global, command: Secrets) -> Result<()> {
     match command {
         Secrets::Unseal { server } => seal::unseal(global, &server).await,
         Secrets::Seal { server } => seal::seal(global, &server).await,
         Secrets::Audit(command) => audit::run(command),
-        Secrets::Rotate { git, server } => super::seal::rotate(global, &server, &git).await,
+        Secrets::Policy(command) => policy::run(global, command).await,
+        Secrets::Rotate(args) => rotate::run(global, args).await,
+        Secrets::Rekey(args) => rekey::run(global, args).await,
+        Secrets::Slots(Slots::List { output, server }) => status::list_slots(global, &server, output).await,
+        Secrets::Slots(Slots::Remove { slot, server }) => rekey::remove(global, &server, &slot).await,
+        Secrets::Status { watch, output, server } => status::status(global, &server, watch, output).await,
+        Secrets::Where { output, server } => status::places(global, &server, output).await,
+        Secrets::AcceptRollback { server } => seal::accept_rollback(global, &server).await,
     }
 }

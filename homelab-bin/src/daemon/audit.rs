@@ -12,7 +12,7 @@ use homelab_secrets::backend::audit::AuditSink as _;
 use homelab_secrets::backend::audit_file::{FileAudit, FileConfig};
 use homelab_secrets::server;
 use homelab_secrets::server::audit::Audit;
-use homelab_secrets::store::SecretStore;
+use homelab_secrets::store::{SecretStore, StorePlace};
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
@@ -32,6 +32,11 @@ pub(crate) struct Log {
     folder: PathBuf,
     /// What requests are recorded by.
     pub(crate) audit: Audit,
+}
+
+/// The place of a store with that of its log.
+pub(crate) fn placed(place: StorePlace, log: Option<&Log>) -> StorePlace {
+    StorePlace { audit: log.map(|log| log.folder.display().to_string()), ..place }
 }
 
 /// Opens the log; none when that was asked for.

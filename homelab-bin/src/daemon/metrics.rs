@@ -65,6 +65,7 @@ fn histogram() -> Histogram {
 pub struct Metrics {
     registry: Registry,
     leader: Gauge,
+    rolled_back: Gauge,
     memory: Gauge<u64, AtomicU64>,
     connections: Family<ListenerLabels, Gauge>,
     cut: Family<CutLabels, Counter>,
@@ -80,6 +81,7 @@ impl Default for Metrics {
         let mut registry = Registry::default();
         let this = Self {
             leader: Gauge::default(),
+            rolled_back: Gauge::default(),
             memory: Gauge::default(),
             connections: Family::default(),
             cut: Family::default(),
@@ -94,6 +96,8 @@ impl Default for Metrics {
         let ours = registry.sub_registry_with_prefix("homelab");
         ours.register("build", "This program", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         ours.register("leader", "1 while this process holds the Lease", this.leader.clone());
+        let help = "1 while the secret store is older than the copy of its head, and takes no writes";
+        ours.register("store_rolled_back", help, this.rolled_back.clone());
         ours.register("connections", "Open connections", this.connections.clone());
         ours.register(
             "connections_cut",
@@ -135,6 +139,11 @@ impl Metrics {
     /// Tells how the audit log is doing from now on.
     pub(crate) fn watch_audit(&self, source: AuditSource) {
         self.audit.watch(source);
+    }
+
+    /// Whether the secret store was put back to an earlier state.
+    pub fn set_rolled_back(&self, is: bool) {
+        self.rolled_back.set(i64::from(is));
     }
 
     /// One request was answered.
@@ -245,6 +254,7 @@ mod tests {
     fn names_follow_prometheus() {
         let metrics = Metrics::default();
         metrics.set_leader(true);
+        metrics.set_rolled_back(true);
         metrics.request("secrets", 200, metrics.now());
         metrics.operation("secrets_resolve", false);
         let (one, two) = (metrics.connection("secrets"), metrics.connection("secrets"));
@@ -253,6 +263,7 @@ mod tests {
         let text = metrics.text();
         for line in [
             "homelab_leader 1",
+            "homelab_store_rolled_back 1",
             "# TYPE process_resident_memory_bytes gauge",
             "homelab_connections{listener=\"secrets\"} 1",
             "homelab_connections_cut_total{listener=\"secrets\",reason=\"slow\"} 1",

@@ -60,6 +60,7 @@ fn secrets(daemon: &Daemon, shared: &Shared) -> Result<Router> {
         vault: Some(shared.vault.clone()),
         fetch: Some(Arc::new(HttpFetch)),
         trusted_proxies,
+        place: Some(shared.place.clone()),
         ..ServerOptions::default()
     };
     Ok(audit::layered(server::router(ServerState::with_options(config, None, options)?), shared.audit.as_ref()))

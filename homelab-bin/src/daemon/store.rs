@@ -7,12 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use homelab_secrets::backend::cluster_witness::ClusterWitness;
 use homelab_secrets::backend::embedded::Embedded;
 use homelab_secrets::backend::{self, System};
-use homelab_secrets::store::{SecretStore, Vault};
+use homelab_secrets::keys::Unlock;
+use homelab_secrets::store::{BackendKind, SecretStore, StorePlace, Vault, Watched};
+use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::health::Health;
+use super::metrics::Metrics;
+use super::settings::Settings;
 
 mod cluster;
 
@@ -20,6 +25,14 @@ pub(super) use cluster::open_in_cluster;
 
 /// How often it is looked whether the store is open.
 const LOOK: Duration = Duration::from_secs(1);
+/// Least time between two copies of the store's head.
+const COPIED: Duration = Duration::from_secs(1);
+/// ConfigMap with the copy of the store's head. Stays when the data directory is put back or lost.
+const HEAD: &str = "homelab-head";
+/// Secret with the key of a slot.
+const KEY_SECRET: &str = "homelab-key";
+/// What health waits for while the store is older than the copy of its head.
+const ROLLBACK: &str = "accept-rollback";
 
 /// A store in a directory.
 pub(crate) struct Kept {
@@ -27,6 +40,8 @@ pub(crate) struct Kept {
     pub(crate) vault: Vault,
     /// It was made just now.
     pub(crate) is_new: bool,
+    /// Where it lies, and what opened it.
+    pub(crate) place: StorePlace,
 }
 
 impl Kept {
@@ -36,39 +51,103 @@ impl Kept {
     }
 }
 
-/// The store in `directory`, opened by the key file beside it if that can be.
-pub(crate) async fn open(directory: &Path) -> Result<Kept> {
+/// What a store has of a cluster.
+pub(crate) struct Around {
+    client: Client,
+    namespace: String,
+    /// Whether the head is copied, and whether a store that is older than its copy stays sealed.
+    watch: Option<bool>,
+}
+
+impl Around {
+    /// Of the daemon's own namespace.
+    pub(crate) fn new(client: Client, settings: &Settings) -> Self {
+        let args = &settings.args;
+        Self {
+            client,
+            namespace: settings.home.clone(),
+            watch: (!args.no_rollback_check).then_some(args.strict_rollback),
+        }
+    }
+
+    fn watched(&self) -> Option<(Watched, String)> {
+        let witness = ClusterWitness::new(self.client.clone(), &self.namespace, HEAD);
+        let name = witness.to_string();
+        let watched = |strict| Watched { witness: Arc::new(witness), strict, every: COPIED };
+        self.watch.map(|strict| (watched(strict), name))
+    }
+
+    /// The key in the Secret, and the Secret's name.
+    async fn key(&self) -> Result<(Unlock, String)> {
+        let key = backend::cluster_key(self.client.clone(), &self.namespace, KEY_SECRET, false, &System).await?;
+        Ok((key, format!("Secret {}/{KEY_SECRET}", self.namespace)))
+    }
+}
+
+/// The store in `directory`, opened by the key file beside it, or by the Secret of the cluster `around` it, if that can
+/// be.
+pub(crate) async fn open(directory: &Path, around: Option<&Around>) -> Result<Kept> {
     let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
     made.with_context(|| format!("make the data directory {} (--data-dir names another)", directory.display()))?;
     let (key_file, store_file) = (directory.join("store.key"), directory.join("store.redb"));
     let redb = Embedded::open(&store_file).with_context(|| format!("open the store {}", store_file.display()))?;
     let host = Arc::new(System);
-    let vault = Vault::new(Arc::new(redb), host.clone());
+    let (watched, witness) = around.and_then(Around::watched).unzip();
+    let vault = Vault::watched(Arc::new(redb), host.clone(), watched);
     let is_new = !vault.initialized().await.with_context(|| format!("read the store {}", store_file.display()))?;
+    let mut key = None;
     if is_new {
-        let key = backend::key_file(&key_file, true, &*host).context("make a key for the new store")?;
-        vault.initialize(vec![key]).await.with_context(|| format!("make the store {}", store_file.display()))?;
-    } else if let Err(error) = unseal(&vault, &key_file).await {
-        tracing::error!(
-            "the store {} stays sealed: {error:#}; open it with `homelab secrets unseal`",
-            store_file.display()
-        );
+        let unlock = backend::key_file(&key_file, true, &*host).context("make a key for the new store")?;
+        vault.initialize(vec![unlock]).await.with_context(|| format!("make the store {}", store_file.display()))?;
+        key = Some(key_file.display().to_string());
+    } else {
+        match unseal(&vault, &key_file, around).await {
+            Ok(by) => key = Some(by),
+            Err(error) => tracing::error!(
+                "the store {} stays sealed: {error:#}; open it with `homelab secrets unseal`",
+                store_file.display()
+            ),
+        }
     }
-    Ok(Kept { vault, is_new })
+    let place = StorePlace {
+        backend: BackendKind::Embedded,
+        at: store_file.display().to_string(),
+        key_beside: key.as_deref() == Some(&key_file.display().to_string()),
+        key,
+        witness,
+        audit: None,
+    };
+    Ok(Kept { vault, is_new, place })
 }
 
-async fn unseal(vault: &Vault, key_file: &Path) -> Result<()> {
+/// Opens it; says by what.
+async fn unseal(vault: &Vault, key_file: &Path, around: Option<&Around>) -> Result<String> {
     // A store without its key is never given a new one: that would open nothing.
-    let key = backend::key_file(key_file, false, &System)?;
-    vault.unseal(key).await.with_context(|| format!("with {}", key_file.display()))
+    let by_file = match backend::key_file(key_file, false, &System) {
+        Ok(key) => vault.unseal(key).await,
+        Err(error) => Err(error),
+    };
+    let Err(first) = by_file else { return Ok(key_file.display().to_string()) };
+    let first = anyhow::Error::new(first).context(format!("with {}", key_file.display()));
+    let Some(around) = around else { return Err(first) };
+    match around.key().await {
+        Ok((key, name)) => vault.unseal(key).await.map(|()| name.clone()).with_context(|| format!("with {name}")),
+        Err(second) => Err(anyhow::anyhow!("{first:#}; {second:#}")),
+    }
 }
 
-/// Keeps health in step with the seal until `stop`.
-pub(crate) async fn watch(vault: Vault, health: Arc<Health>, stop: CancellationToken) {
+/// Keeps health in step with the seal, and with the copy of the head, until `stop`.
+pub(crate) async fn watch(vault: Vault, health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
+        let rolled_back = vault.handle().witnessed().is_rolled_back();
         health.set("store", vault.store().is_ok());
+        health.set(ROLLBACK, !rolled_back);
+        metrics.set_rolled_back(rolled_back);
         if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
             return;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use homelab_secrets::backend::memory::Memory;
 use homelab_secrets::backend::{Host as _, System};
 use homelab_secrets::keys::{SlotKey, Unlock};
-use homelab_secrets::store::Vault;
+use homelab_secrets::store::{BackendKind, StorePlace, Vault};
 use zeroize::Zeroizing;
 
 use crate::args::SecretServer;
@@ -24,6 +24,8 @@ const ROOT_TOKEN: &str = "root-token";
 /// A store and what belongs to it.
 pub(super) struct Opened {
     pub(super) vault: Vault,
+    /// Where it lies.
+    pub(super) place: StorePlace,
     /// The data directory; empty for a store in memory.
     pub(super) directory: PathBuf,
     pub(super) root_token: Option<Zeroizing<String>>,
@@ -40,7 +42,15 @@ pub(super) async fn in_memory(root_token: Option<&str>) -> Result<Opened> {
         Some(token) => Zeroizing::new(token.to_owned()),
         None => new_token()?,
     };
-    Ok(Opened { vault, directory: PathBuf::new(), root_token: Some(token), token_file: None })
+    let place = StorePlace {
+        backend: BackendKind::Memory,
+        at: "this process".into(),
+        key: None,
+        key_beside: false,
+        witness: None,
+        audit: None,
+    };
+    Ok(Opened { vault, place, directory: PathBuf::new(), root_token: Some(token), token_file: None })
 }
 
 /// The store in the data directory; the first start makes it, with a key file and a root token beside it.
@@ -50,11 +60,11 @@ pub(super) async fn on_disk(args: &SecretServer) -> Result<Opened> {
         None => default_directory(|name| std::env::var_os(name).map(PathBuf::from))
             .context("neither $XDG_DATA_HOME nor $HOME is set: name the data directory with --data-dir")?,
     };
-    let kept = store::open(&directory).await?;
+    let kept = store::open(&directory, None).await?;
     let file = directory.join(ROOT_TOKEN);
     let root_token = root_token(&file, kept.is_new).with_context(|| format!("root token in {}", file.display()))?;
     let token_file = root_token.is_some().then_some(file);
-    Ok(Opened { vault: kept.vault, directory, root_token, token_file })
+    Ok(Opened { vault: kept.vault, place: kept.place, directory, root_token, token_file })
 }
 
 /// `$XDG_DATA_HOME/homelab`, as the XDG base directories say.

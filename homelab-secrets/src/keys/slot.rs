@@ -53,6 +53,11 @@ impl SlotKey {
         Ok(Self { id: KeyId::random(random)?, key: random_key(random)? })
     }
 
+    /// Its name: that of its slot, too.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
     /// One line of text for a key file: `homelab-key/1 ID KEY`.
     pub fn to_file(&self) -> Zeroizing<String> {
         let key = Zeroizing::new(BASE64.encode(self.key.bytes()));

@@ -1,6 +1,7 @@
 //! API paths of KV v2 and the secrets behind them: `kv/data/web/db` is `kv/web/db`.
 
 use super::Capability;
+use super::sys_paths::system_api;
 
 /// The second part of an API path of KV v2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +88,9 @@ impl<'a> KvPath<'a> {
 
 /// The API path and capability that a deed on a secret is asked for with.
 pub fn api_path(secret: &str, capability: Capability) -> (String, Capability) {
+    if let Some(found) = system_api(secret, capability) {
+        return found;
+    }
     let (mount, path) = secret.split_once('/').unwrap_or((secret, ""));
     let (verb, needs) = match capability {
         Capability::List => {

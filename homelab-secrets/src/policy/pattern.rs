@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::sys_paths::SYS;
 use crate::sealed::GIT_MOUNT;
 
 /// A pattern of logical paths.
@@ -80,6 +81,10 @@ impl Pattern {
                          write a ClusterSecretPolicy"
                         .into(),
             });
+        }
+        if literal(0) == Some(SYS) {
+            let reason = "the care of the store belongs to no namespace: write a ClusterSecretPolicy";
+            return Err(PatternError { text: text.into(), reason: reason.into() });
         }
         let mount_is_literal = literal(0).is_some_and(|mount| !mount.is_empty());
         if mount_is_literal && literal(1) == Some(namespace) && pattern.segments.len() > 2 {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::kv_paths::{KvPath, api_path};
+use super::sys_paths::{git_secret, is_care, needs_sudo, on_care};
 use super::{Access, Capability, Holder, Policy, Ruling};
 
 /// In which of the two ways a path is written.
@@ -38,7 +39,7 @@ impl fmt::Display for Explanation {
         let Self { who, needs, api, secret, ruling } = self;
         let may = if ruling.is_allowed() { "may" } else { "may not" };
         write!(f, "{who} {may} {needs} {api}")?;
-        if let Some((path, deed)) = secret {
+        if let Some((path, deed)) = secret.as_ref().filter(|(path, _)| path != api) {
             let deed = if deed == needs { String::new() } else { format!("{deed} on ") };
             write!(f, " ({deed}the secret {path})")?;
         }
@@ -65,13 +66,22 @@ pub fn explain(
             Capability::List => format!("{}/", path.trim_end_matches('/')),
             _ => path.to_owned(),
         };
-        let secret = KvPath::parse(&api).and_then(|kv| Some((kv.secret(), kv.verb.on_secret(capability)?)));
+        let secret = behind(&api, capability);
         (api, capability, secret)
     } else {
         let (api, needs) = api_path(path, capability);
         (api, needs, Some((path.to_owned(), capability)))
     };
     let about = secret.as_ref().map(|(path, capability)| (path.as_str(), *capability));
-    let ruling = policy.admit(holder, &Access { api: &api, needs, sudo: false, secret: about });
+    let ruling = policy.admit(holder, &Access { api: &api, needs, sudo: needs_sudo(&api, needs), secret: about });
     Explanation { who: holder.identity.to_string(), needs, api, secret, ruling }
+}
+
+/// What policies of secrets are asked for when an API path is.
+fn behind(api: &str, needs: Capability) -> Option<(String, Capability)> {
+    if is_care(api) {
+        return Some((api.to_owned(), on_care(needs)));
+    }
+    let kv = || KvPath::parse(api).and_then(|kv| Some((kv.secret(), kv.verb.on_secret(needs)?)));
+    git_secret(api, needs).or_else(kv)
 }

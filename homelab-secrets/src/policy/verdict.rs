@@ -6,7 +6,9 @@ use std::sync::Arc;
 use homelab_core::meta::{Account, ObjectRef};
 
 use super::kv_paths::api_path;
+use super::sys_paths::{SYS, needs_sudo};
 use super::{Capability, Decision, Identity, RuleRef};
+use crate::sealed::GIT_MOUNT;
 
 /// Yes or no, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,10 @@ impl Denial {
             if *capability == Capability::List { format!("{}/*", path.trim_end_matches('/')) } else { path.clone() };
         let rights = format!("paths: [{path:?}], capabilities: [{capability}]");
         let subject = match identity {
-            Identity::ServiceAccount { account, .. } if path.split('/').nth(1) == Some(&account.namespace) => {
+            Identity::ServiceAccount { account, .. }
+                if path.split('/').nth(1) == Some(&account.namespace)
+                    && path.split('/').next().is_none_or(|mount| mount != SYS && mount != GIT_MOUNT) =>
+            {
                 let Account { namespace, name } = account;
                 return format!(
                     "add to a SecretPolicy in namespace {namespace}: {{serviceAccounts: [{name}], {rights}}}"
@@ -116,8 +121,9 @@ impl Denial {
             Identity::User { name, .. } => format!("user: {name:?}"),
             Identity::AppRole { .. } | Identity::Token { .. } | Identity::Root => {
                 let (api, needs) = api_path(&self.path, *capability);
+                let sudo = if needs_sudo(&api, needs) { ", \"sudo\"" } else { "" };
                 return format!(
-                    "add to a policy that its token names: path {api:?} {{ capabilities = [\"{needs}\"] }}"
+                    "add to a policy that its token names: path {api:?} {{ capabilities = [\"{needs}\"{sudo}] }}"
                 );
             }
         };

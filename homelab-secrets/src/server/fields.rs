@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use zeroize::Zeroizing;
+
 use super::answer::Refused;
 use crate::kv::duration;
 
@@ -45,6 +47,23 @@ impl Fields {
                 Ok(Some(texts))
             }
             Some(_) => Err(wrong(name, "a list of strings")),
+        }
+    }
+
+    /// A list of texts, each as it was sent: blanks and commas can be part of a passphrase.
+    pub(super) fn texts_as_sent(self, name: &str) -> Result<Vec<Zeroizing<String>>, Refused> {
+        let Self(mut fields) = self;
+        let fail = || wrong(name, "a list of strings");
+        match fields.remove(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(values)) => {
+                let text = |value| match value {
+                    Value::String(text) => Ok(Zeroizing::new(text)),
+                    _ => Err(fail()),
+                };
+                values.into_iter().map(text).collect()
+            }
+            Some(_) => Err(fail()),
         }
     }
 

@@ -104,6 +104,25 @@ fn role_kind(kind: AuthKind) -> &'static str {
     }
 }
 
+/// The policies that a token of this role names; none if there is no such role.
+pub(super) async fn policies_of(
+    state: &ServerState,
+    kind: AuthKind,
+    name: &str,
+) -> Result<Option<Vec<String>>, Refused> {
+    #[derive(Deserialize)]
+    struct Role {
+        #[serde(default)]
+        token: TokenParams,
+    }
+    check_role_name(name)?;
+    if kind == AuthKind::Token {
+        return Ok(None);
+    }
+    let role = state.document::<Role>(role_kind(kind), name).await?;
+    Ok(role.map(|role| role.token.policies))
+}
+
 fn check_role_name(name: &str) -> Result<(), Refused> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if (1..=MAX_ROLE_NAME).contains(&name.len()) && name.chars().all(fits) {

@@ -84,7 +84,7 @@ impl ServerState {
         };
         if let Some(hash) = used.hash {
             let gone = self.0.tokens.revoke(&hash);
-            self.forget(gone).await?;
+            self.forget_ended(gone).await?;
         }
         tracing::info!(%who, ?error, "a token ended with the pod that it was given to");
         Err(Refused::denied(Some("the pod or account that this token was given to is gone: log in again".into())))

@@ -18,6 +18,7 @@ use super::tokens::{Hash, Session};
 use super::{MAX_BODY, ServerState};
 use crate::audit::shown_path;
 use crate::policy::kv_paths::KvPath;
+use crate::policy::sys_paths::on_care;
 use crate::policy::{Access, Capability, Policy as _, Ruling};
 
 /// What is to be done, whatever method it came by.
@@ -192,6 +193,15 @@ impl ServerState {
     pub(super) fn allow_system(&self, caller: &Caller, asked: &Asked, sudo: bool) -> Result<(), Refused> {
         let api = asked.api();
         self.allow(caller, &Access { api: &api, needs: asked.op.needs(), sudo, secret: None })
+    }
+
+    /// The same for the care of the store. A ClusterSecretPolicy can give it, too: to look is `read`, all else `sudo`.
+    pub(super) fn allow_care(&self, caller: &Caller, asked: &Asked) -> Result<(), Refused> {
+        let needs = asked.op.needs();
+        let deed = on_care(needs);
+        let access =
+            Access { api: &asked.path, needs, sudo: deed == Capability::Sudo, secret: Some((&asked.path, deed)) };
+        self.allow(caller, &access)
     }
 
     /// The same for a path with a secret behind it.

@@ -61,6 +61,13 @@ pub(super) enum Route<'a> {
     UiMount(&'a str),
     /// Sealed files in Git: `REPOSITORY`, `REPOSITORY/VERB/PATH`.
     Git(&'a str),
+    Rotate,
+    KeyStatus,
+    /// Keys of the store: `slots/ID`, `rotate-root`.
+    Keys(&'a str),
+    AcceptRollback,
+    /// Who may do what, and why.
+    PolicyTest,
     /// Nothing that is served, below `sys/` or `auth/KIND/`.
     Unsupported,
     Auth(AuthKind, &'a str),
@@ -125,6 +132,11 @@ fn sys(path: &str) -> Route<'_> {
         "capabilities-self" => Route::CapabilitiesSelf,
         "capabilities-accessor" => Route::CapabilitiesAccessor,
         "internal/ui/mounts" => Route::UiMounts,
+        "rotate" | "rotate/keyring" => Route::Rotate,
+        "key-status" => Route::KeyStatus,
+        "homelab/keys" => Route::Keys(""),
+        "homelab/accept-rollback" => Route::AcceptRollback,
+        "homelab/policy/test" => Route::PolicyTest,
         other => {
             if let Some(rest) = other.strip_prefix("mounts/") {
                 return tuned(rest).map_or(Route::Mount(rest), |len| Route::MountTune(&rest[..len]));
@@ -137,6 +149,9 @@ fn sys(path: &str) -> Route<'_> {
             }
             if let Some(name) = other.strip_prefix("policy/") {
                 return Route::Policy { name, old: true };
+            }
+            if let Some(rest) = other.strip_prefix("homelab/keys/") {
+                return Route::Keys(rest);
             }
             if let Some(rest) = other.strip_prefix("homelab/git/") {
                 return Route::Git(rest);
@@ -199,6 +214,13 @@ mod tests {
             ("sys/internal/ui/mounts/kv/web/db", Route::UiMount("kv/web/db")),
             ("sys/homelab/git/home/open/web/db", Route::Git("home/open/web/db")),
             ("sys/homelab/git", Route::Unsupported),
+            ("sys/rotate", Route::Rotate),
+            ("sys/rotate/keyring", Route::Rotate),
+            ("sys/rotate/root/init", Route::Unsupported),
+            ("sys/homelab/keys", Route::Keys("")),
+            ("sys/homelab/keys/slots/ab", Route::Keys("slots/ab")),
+            ("sys/homelab/policy/test", Route::PolicyTest),
+            ("sys/homelab/policy", Route::Unsupported),
             ("sys/raw/x", Route::Unsupported),
             ("sys", Route::Unsupported),
             ("auth/token/create", Route::Auth(AuthKind::Token, "create")),

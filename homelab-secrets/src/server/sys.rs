@@ -33,7 +33,8 @@ pub(super) async fn early(state: &ServerState, route: Route<'_>, asked: &mut Ask
 }
 
 /// `sys/health`: the status tells load balancers what the body tells people. 200 active, 501 without keys, 503 sealed;
-/// 429 (standby), 472 and 473 (replication) do not occur, and their parameters are taken all the same.
+/// 429 (standby), 472 and 473 (replication) do not occur, and their parameters are taken all the same. Ours: 500 while the
+/// store is older than the copy of its head, and takes no writes (`rolledbackcode`).
 async fn health(state: &ServerState, asked: &Asked) -> Answer {
     let (initialized, sealed) = (state.is_initialized().await?, state.is_sealed());
     let code = |name: &str, default: u16| match asked.query.get(name) {
@@ -47,17 +48,22 @@ async fn health(state: &ServerState, asked: &Asked) -> Answer {
         code(name, 200)?;
     }
     let (none, closed, active) = (code("uninitcode", 501)?, code("sealedcode", 503)?, code("activecode", 200)?);
+    let (back, rolled_back) = (code("rolledbackcode", 500)?, !sealed && state.0.store.witnessed().is_rolled_back());
     let status = match (initialized, sealed) {
         (false, _) => none,
         (true, true) => closed,
+        (true, false) if rolled_back => back,
         (true, false) => active,
     };
-    let body = json!({
+    let mut body = json!({
         "initialized": initialized, "sealed": sealed, "standby": false, "performance_standby": false,
         "replication_performance_mode": "disabled", "replication_dr_mode": "disabled",
         "server_time_utc": state.0.host.now().as_second(), "version": env!("CARGO_PKG_VERSION"),
         "cluster_name": "homelab",
     });
+    if rolled_back {
+        body["rolled_back"] = true.into();
+    }
     Ok((status, Json(body)).into_response())
 }
 
@@ -71,7 +77,7 @@ async fn seal_status(state: &ServerState) -> Result<Value, Refused> {
 
 /// `sys/seal`, for root and sudo.
 pub(super) async fn seal(state: &ServerState, caller: &Caller, asked: &Asked) -> Answer {
-    state.allow_system(caller, asked, true)?;
+    state.allow_care(caller, asked)?;
     match asked.op {
         Op::Write => {
             state.seal()?;

@@ -14,7 +14,9 @@ use crate::policy::{Capability, Decision};
 use crate::testing::FixedHost;
 
 mod external_secrets;
+mod key_care;
 mod logins;
+mod policy_test;
 mod system;
 mod token;
 

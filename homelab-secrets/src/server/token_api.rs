@@ -111,7 +111,7 @@ impl ServerState {
             self.keep(&hash, &session).await?;
         }
         let swept = self.0.tokens.insert(hash, session.clone(), now)?;
-        self.forget(swept).await?;
+        self.forget_ended(swept).await?;
         Ok((token, Arc::new(session)))
     }
 

@@ -108,7 +108,8 @@ impl SecretStore {
         let made = tokio::task::spawn_blocking(move || {
             let random: crate::keys::Random<'_> = &|buffer| host.random(buffer);
             let slots = unlocks.iter().map(|unlock| NewSlot::of(unlock, random)).collect::<Result<Vec<_>, _>>()?;
-            let table = KeyTable::create(&slots, random)?;
+            let mut table = KeyTable::create(&slots, random)?;
+            table.stamp(host.now());
             let first = unlocks.into_iter().next().ok_or_else(|| Error::Bug("a store without slots".into()))?;
             let keys = table.open(&first)?;
             Ok::<_, Error>((table, keys, first))
@@ -133,17 +134,22 @@ impl SecretStore {
             if slot.is_some() {
                 return Ok(());
             }
-            *slot = Some(Arc::new(Open { keys, table: table.clone(), mounts, head, seen }));
+            *slot = Some(Arc::new(Open { keys, table, mounts, head, seen }));
         }
         if let Err(refused) = self.compare().await {
             self.seal();
             return Err(refused);
         }
-        if self.0.watch.allow_writes().is_err() {
-            return Ok(());
+        if self.0.watch.allow_writes().is_ok() {
+            self.resume().await?;
         }
+        Ok(())
+    }
+
+    /// Goes on with what an earlier process left unfinished, as soon as writes may go on.
+    pub(super) async fn resume(&self) -> Result<(), Error> {
         self.finish_removals().await;
-        if table.epochs.len() > 1 {
+        if self.opened()?.table.epochs.len() > 1 {
             self.reseal_in_background();
         }
         Ok(())

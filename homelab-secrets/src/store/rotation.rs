@@ -63,8 +63,12 @@ impl SecretStore {
     /// `rotate`: begins an epoch. New records are sealed with its key; old ones are sealed anew in the background
     /// ([`Self::resealing`]), and their key is dropped when nothing uses it. Gives the epoch's number.
     pub async fn rotate(&self) -> Result<u64, Error> {
-        let number =
-            self.change_keys(|table, ring, store| table.add_epoch(ring, &|buffer| store.0.host.random(buffer))).await?;
+        let begin = |table: &mut KeyTable, ring: &Keyring, store: &Self| {
+            let number = table.add_epoch(ring, &|buffer| store.0.host.random(buffer))?;
+            table.stamp(store.now());
+            Ok(number)
+        };
+        let number = self.change_keys(begin).await?;
         self.reseal_in_background();
         Ok(number)
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::rotation::{Progress, SlotInfo};
 use super::witness::{Watched, Witnessed};
 use super::{SecretStore, record};
@@ -27,6 +29,10 @@ pub struct SealStatus {
     pub slots: Vec<SlotInfo>,
     /// Number of the epoch that seals; 0 while there are no keys.
     pub epoch: u64,
+    /// When it was begun, if that is known.
+    pub epoch_made: Option<Timestamp>,
+    /// Epochs whose keys are kept: more than one while old records are sealed anew.
+    pub epochs: usize,
     /// Records that are being sealed anew, after a rotation.
     pub resealing: Option<Progress>,
     /// Whether it is as new as the copy of its head says.
@@ -45,6 +51,28 @@ impl SealStatus {
     /// Kubernetes Secrets are guarded.
     pub fn as_safe_as_plain_secrets(&self) -> bool {
         self.in_etcd && self.slots.iter().any(|slot| slot.in_etcd)
+    }
+}
+
+impl SecretStore {
+    /// How things stand. Works sealed, too. Where the records lie is not known here.
+    pub async fn status(&self) -> Result<SealStatus, Error> {
+        let table = match self.0.backend.get(record::KEY_TABLE).await? {
+            Some(table) => Some(KeyTable::from_json(&table)?),
+            None => None,
+        };
+        let newest = table.as_ref().and_then(|table| table.epochs.last());
+        Ok(SealStatus {
+            initialized: self.0.backend.head().await? != Head(0),
+            sealed: self.opened().is_err(),
+            slots: table.iter().flat_map(|table| table.slots.iter().map(SlotInfo::of)).collect(),
+            epoch: newest.map_or(0, |epoch| epoch.epoch),
+            epoch_made: newest.and_then(|epoch| epoch.made),
+            epochs: table.as_ref().map_or(0, |table| table.epochs.len()),
+            resealing: self.resealing(),
+            witnessed: self.witnessed(),
+            in_etcd: false,
+        })
     }
 }
 
@@ -72,19 +100,7 @@ impl Vault {
 
     /// How things stand. Works sealed, too.
     pub async fn status(&self) -> Result<SealStatus, Error> {
-        let table = match self.store.0.backend.get(record::KEY_TABLE).await? {
-            Some(table) => Some(KeyTable::from_json(&table)?),
-            None => None,
-        };
-        Ok(SealStatus {
-            initialized: self.initialized().await?,
-            sealed: self.store.opened().is_err(),
-            slots: table.iter().flat_map(|table| table.slots.iter().map(SlotInfo::of)).collect(),
-            epoch: table.as_ref().and_then(|table| table.epochs.last()).map_or(0, |epoch| epoch.epoch),
-            resealing: self.store.resealing(),
-            witnessed: self.store.witnessed(),
-            in_etcd: self.in_etcd,
-        })
+        Ok(SealStatus { in_etcd: self.in_etcd, ..self.store.status().await? })
     }
 
     /// Makes new keys with a slot for each of `unlocks`, and the mount `kv`; the store is open then. Class `Conflict` if

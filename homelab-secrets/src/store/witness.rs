@@ -55,6 +55,13 @@ pub enum Witnessed {
     Compared(Standing),
 }
 
+impl Witnessed {
+    /// Whether the store takes no writes until somebody accepts that it is older than its copy, or another one.
+    pub fn is_rolled_back(&self) -> bool {
+        matches!(self, Self::Compared(standing) if *standing != Standing::Fresh)
+    }
+}
+
 /// The watch over one store.
 pub(super) struct Watch {
     watched: Option<Watched>,
@@ -152,8 +159,9 @@ impl SecretStore {
         let written = self.put_document("accepted-rollback", &self.now().to_string(), &accepted).await;
         if written.is_err() {
             self.0.watch.learn(before);
+            return written;
         }
-        written
+        self.resume().await
     }
 
     /// Compares the open store with its copy. Where the witness does not answer it is asked again in the background.
@@ -167,7 +175,12 @@ impl SecretStore {
             tracing::warn!(%error, "the copy of the store's head can not be read; trying again");
         }
         if watched.strict {
-            self.0.watch.allow_writes()?;
+            self.0.watch.allow_writes().map_err(|error| match error {
+                Error::RolledBack(why) => Error::RolledBack(format!(
+                    "{why}. strictRollback keeps it sealed: to look at it and to accept it, serve it once without"
+                )),
+                other => other,
+            })?;
         }
         if !self.0.watch.copying.swap(true, Ordering::SeqCst) {
             tokio::spawn(copy(Arc::downgrade(&self.0), watched, self.0.watch.copies.subscribe()));

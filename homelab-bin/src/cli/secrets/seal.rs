@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::Method;
 use zeroize::Zeroizing;
 
 use crate::args::{Global, Server};
@@ -23,6 +24,14 @@ pub(super) async fn unseal(global: &Global, server: &Server) -> Result<()> {
 pub(super) async fn seal(global: &Global, server: &Server) -> Result<()> {
     Client::connect(global, server).await?.seal().await?;
     output::note("the store is sealed: nothing can be read or written until `homelab secrets unseal`");
+    Ok(())
+}
+
+/// Goes on with a store that was put back.
+pub(super) async fn accept_rollback(global: &Global, server: &Server) -> Result<()> {
+    let client = Client::connect(global, server).await?;
+    client.call(Method::POST, "sys/homelab/accept-rollback", None, "accept the store as it is").await?;
+    output::note("the store is accepted as it is, and takes writes; what was written after that state is lost");
     Ok(())
 }
 

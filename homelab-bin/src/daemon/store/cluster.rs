@@ -8,15 +8,13 @@ use homelab_core::class::Class;
 use homelab_secrets::backend::kubernetes::Kubernetes;
 use homelab_secrets::backend::{self, System};
 use homelab_secrets::keys::Unlock;
-use homelab_secrets::store::Vault;
+use homelab_secrets::store::{BackendKind, StorePlace, Vault};
 use kube::Client;
 
-use super::Kept;
+use super::{KEY_SECRET as KEY, Kept};
 
 /// Secret that is the head of the store; all its others begin with this name.
 const STORE: &str = "homelab-store";
-/// Secret with the key that opens it.
-const KEY: &str = "homelab-key";
 
 /// The store in `namespace`. It is opened by the key file in `directory` if there is one, else by a key in a Secret, which
 /// the first start makes.
@@ -44,7 +42,18 @@ pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: 
             "the store in namespace {namespace} stays sealed: {error:#}; open it with `homelab secrets unseal`"
         ),
     }
-    Ok(Kept { vault, is_new })
+    let has_file = tokio::fs::try_exists(&key_file).await.unwrap_or_default();
+    let by = if has_file { key_file.display().to_string() } else { format!("Secret {namespace}/{KEY}") };
+    let place = StorePlace {
+        backend: BackendKind::Kubernetes,
+        at: format!("Secrets {STORE}… of namespace {namespace}"),
+        key: vault.store().is_ok().then_some(by),
+        key_beside: false,
+        // It would lie in the same etcd, and go back with it.
+        witness: None,
+        audit: None,
+    };
+    Ok(Kept { vault, is_new, place })
 }
 
 async fn key(client: Client, namespace: &str, file: &Path, is_new: bool) -> Result<Unlock> {
