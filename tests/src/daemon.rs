@@ -46,7 +46,7 @@ pub struct Daemon {
     /// The namespace that it counts as its own, and watches.
     pub namespace: String,
     /// Store and log; they go with it.
-    _data: TempDir,
+    data: TempDir,
     logs: PathBuf,
     ports: Ports,
     command: Vec<OsString>,
@@ -84,31 +84,44 @@ impl Daemon {
         command.extend(more.iter().map(OsString::from));
         let logs = data.path().join("daemon.log");
         let kubeconfig = cluster.kubeconfig.clone();
-        let mut daemon = Self {
-            namespace: namespace.into(),
-            _data: data,
-            logs,
-            ports,
-            command,
-            kubeconfig,
-            child: None,
-            quiet: false,
-        };
+        let mut daemon =
+            Self { namespace: namespace.into(), data, logs, ports, command, kubeconfig, child: None, quiet: false };
         daemon.restart().await?;
         Ok(daemon)
     }
 
     /// Starts it again after [`Daemon::kill`] or [`Daemon::stop`], with its data.
     pub async fn restart(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_ready().await
+    }
+
+    /// Starts it again and waits for nothing.
+    pub fn launch(&mut self) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.logs)?;
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).env("KUBECONFIG", &self.kubeconfig).env("RUST_LOG", "info,homelab=debug");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         self.child = Some(command.spawn().with_context(|| format!("can not start {}", self.command[0].display()))?);
-        self.wait_ready().await
+        Ok(())
     }
 
-    async fn wait_ready(&self) -> Result<()> {
+    /// Waits until it is not ready, and says `why`.
+    pub async fn not_ready(&self, why: &str) -> Result<()> {
+        let client = reqwest::Client::new();
+        let url = format!("http://127.0.0.1:{}/readyz", self.ports.metrics);
+        wait::until(&format!("the daemon to wait for {why}"), Duration::from_secs(60), async || {
+            let response = client.get(&url).send().await.map_err(|e| e.to_string())?;
+            let status = response.status();
+            let text = response.text().await.unwrap_or_default();
+            // At its start it waits for more than that.
+            if !status.is_success() && text.contains(why) { Ok(()) } else { Err(format!("{status} {text}")) }
+        })
+        .await
+    }
+
+    /// Waits until it leads and lacks nothing.
+    pub async fn wait_ready(&self) -> Result<()> {
         let url = format!("http://127.0.0.1:{}/readyz", self.ports.metrics);
         let client = reqwest::Client::new();
         let waited = wait::until("the daemon to be ready", Duration::from_secs(60), async || {
@@ -157,6 +170,11 @@ impl Daemon {
     /// Where the secret server is.
     pub fn secrets_url(&self, cluster: &Cluster) -> String {
         cluster.host_url("https", self.ports.secrets)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// Its log.

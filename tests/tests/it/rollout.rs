@@ -49,6 +49,30 @@ async fn secret_push_and_rollback_without_a_failed_request() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a cluster"]
+async fn a_destroyed_secret_version_is_left_behind_and_never_comes_back() -> Result<()> {
+    let case = Case::new("destroy").await?;
+    let url = case.running().await?;
+    let load = Load::start(&url, Intensity::default())?;
+    case.put("db", "password=second").await?;
+    takes_over(&load, "the second secret", load.elapsed(), |a| a.secret == "password=second").await?;
+    let app = case.settled().await?;
+    let second = app["status"]["active"]["revision"].as_str().unwrap_or_default().to_owned();
+    let path = format!("kv/{}/db", case.namespace);
+    let since = load.elapsed();
+    let destroyed = case.daemon.cli(&case.cluster, ["kv", "destroy", &path, "--versions", "2"]).await?;
+    let said = format!("{}{}", destroyed.text(), destroyed.complaint());
+    ensure!(destroyed.status.success() && said.contains("web") && said.contains(&second), "{said}");
+    takes_over(&load, "the secret that is left", since, |a| a.secret == "password=first").await?;
+    case.settled().await?;
+    let args = ["app", "rollback", "web", "-n", &case.namespace, "--revision", &second];
+    let refused = case.daemon.cli(&case.cluster, args).await?;
+    ensure!(!refused.status.success() && refused.complaint().contains("destroyed"), "{}", refused.complaint());
+    nothing_failed(load).await?;
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
 async fn a_failing_gate_gets_no_traffic_and_is_not_retried() -> Result<()> {
     let case = Case::new("gate").await?;
     let url = case.running().await?;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use homelab_tests::case::{Case, LIMIT};
+use homelab_tests::wait;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -24,6 +25,44 @@ async fn what_was_answered_survives_a_kill() -> Result<()> {
     case.daemon.stop(Duration::from_secs(15)).await?;
     case.daemon.restart().await?;
     case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_store_that_was_put_back_takes_no_writes_until_somebody_accepts_it() -> Result<()> {
+    let mut case = Case::new("putback").await?;
+    let path = format!("kv/{}/db", case.namespace);
+    case.put("db", "password=first").await?;
+    case.daemon.stop(Duration::from_secs(15)).await?;
+    let store = case.daemon.data().join("store.redb");
+    let backup = tokio::fs::read(&store).await?;
+    case.daemon.restart().await?;
+    let before = copied_head(&case).await?;
+    case.put("db", "password=second").await?;
+    wait::until("the head to be copied", LIMIT, async || match copied_head(&case).await {
+        Ok(head) if head != before => Ok(()),
+        head => Err(format!("{head:?}")),
+    })
+    .await?;
+    case.daemon.stop(Duration::from_secs(15)).await?;
+    tokio::fs::write(&store, backup).await?;
+
+    case.daemon.launch()?;
+    case.daemon.not_ready("accept-rollback").await?;
+    let read = case.daemon.cli(&case.cluster, ["kv", "get", &path, "--field", "password"]).await?;
+    ensure!(read.text() == "first", "reads go on: {}", read.complaint());
+    let refused = case.daemon.cli(&case.cluster, ["kv", "put", &path, "password=third"]).await?;
+    ensure!(refused.complaint().contains("homelab secrets accept-rollback"), "{}", refused.complaint());
+    let accepted = case.daemon.cli(&case.cluster, ["secrets", "accept-rollback"]).await?;
+    ensure!(accepted.status.success(), "{}", accepted.complaint());
+    case.daemon.wait_ready().await?;
+    case.put("db", "password=third").await?;
+    case.finish().await
+}
+
+async fn copied_head(case: &Case) -> Result<Value> {
+    let found = case.cluster.get("v1", "ConfigMap", &case.namespace, "homelab-head").await?;
+    Ok(found.context("there is no ConfigMap homelab-head")?["data"].clone())
 }
 
 fn pod(namespace: &str, secrets: &str) -> Value {
