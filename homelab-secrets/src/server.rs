@@ -103,7 +103,9 @@ struct Shared {
     login_limit: Limiter,
     logins: tokio::sync::Semaphore,
     /// Public keys of the issuer of `auth/jwt`.
-    jwt_keys: tokio::sync::Mutex<Option<login::Fetched>>,
+    jwt_keys: login::Remembered,
+    /// Public keys of the API server, while it is not asked about each token.
+    cluster_keys: login::Remembered,
     /// Whether policies and tokens of the store are in memory, and who is reading them.
     loaded: AtomicBool,
     loading: tokio::sync::Mutex<()>,
@@ -147,6 +149,9 @@ pub struct ServerOptions {
     pub vault: Option<Vault>,
     /// Gets the public keys of issuers; none: they have to be given.
     pub fetch: Option<Arc<dyn Fetch>>,
+    /// Gets documents of the API server by their paths: its issuer and public keys, for logins that it is not asked about.
+    /// None: they have to be given.
+    pub api_server: Option<Arc<dyn Fetch>>,
     /// Where the store and its key lie, for who cares for it; none: it is not said.
     pub place: Option<StorePlace>,
 }
@@ -159,6 +164,7 @@ impl Default for ServerOptions {
             trusted_proxies: Vec::new(),
             vault: None,
             fetch: None,
+            api_server: None,
             place: None,
         }
     }
@@ -200,7 +206,8 @@ impl ServerState {
             login_limit: Limiter::new(options.login_rate),
             options,
             logins: tokio::sync::Semaphore::new(LOGINS),
-            jwt_keys: tokio::sync::Mutex::default(),
+            jwt_keys: login::Remembered::default(),
+            cluster_keys: login::Remembered::default(),
             loaded: AtomicBool::new(false),
             loading: tokio::sync::Mutex::default(),
         })))

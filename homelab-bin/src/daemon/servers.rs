@@ -9,7 +9,7 @@ use homelab_gitops::server::{Hooks, hooks_router};
 use homelab_secrets::backend::System;
 use homelab_secrets::inject::InjectConfig;
 use homelab_secrets::inject::server::{AdmissionState, admission_router};
-use homelab_secrets::server::kubernetes_auth::TokenReviewer;
+use homelab_secrets::server::kubernetes_auth::{ApiServerDocuments, TokenReviewer};
 use homelab_secrets::server::{self, HttpFetch, ServerConfig, ServerOptions, ServerState};
 use tokio::task::JoinSet;
 
@@ -59,6 +59,7 @@ fn secrets(daemon: &Daemon, shared: &Shared) -> Result<Router> {
     let options = ServerOptions {
         vault: Some(shared.vault.clone()),
         fetch: Some(Arc::new(HttpFetch)),
+        api_server: Some(Arc::new(ApiServerDocuments::new(daemon.clients.own()))),
         trusted_proxies,
         place: Some(shared.place.clone()),
         ..ServerOptions::default()

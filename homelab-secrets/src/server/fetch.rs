@@ -13,7 +13,7 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 #[cfg(feature = "oidc")]
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gets documents over https (or http, in a test).
+/// Gets documents over https (or http, in a test), or those of one server by their paths.
 #[async_trait]
 pub trait Fetch: std::fmt::Debug + Send + Sync + 'static {
     /// The document at `url`; `ca_pem`: certificates of the authority that is believed for it, beside the system's. Class

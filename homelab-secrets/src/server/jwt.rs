@@ -198,32 +198,39 @@ pub(super) mod tests {
 
     /// Makes tokens, as an issuer does.
     pub(in crate::server) struct Issuer {
+        name: &'static str,
         ec: EcdsaKeyPair,
         ed: Ed25519KeyPair,
     }
 
     impl Issuer {
         pub(in crate::server) fn new() -> Self {
+            Self::named("")
+        }
+
+        /// With this in front of the ids of its keys.
+        pub(in crate::server) fn named(name: &'static str) -> Self {
             let random = SystemRandom::new();
             let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
             let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
             let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random).unwrap();
-            Self { ec, ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap() }
+            Self { name, ec, ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap() }
         }
 
         pub(in crate::server) fn keys(&self) -> Value {
             let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
             let point = self.ec.public_key().as_ref();
+            let id = |key: &str| format!("{}{key}", self.name);
             json!({ "keys": [
-                { "kty": "EC", "crv": "P-256", "kid": "ec", "use": "sig", "alg": "ES256", "x": text(&point[1..33]), "y": text(&point[33..]) },
-                { "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": text(self.ed.public_key().as_ref()) },
+                { "kty": "EC", "crv": "P-256", "kid": id("ec"), "use": "sig", "alg": "ES256", "x": text(&point[1..33]), "y": text(&point[33..]) },
+                { "kty": "OKP", "crv": "Ed25519", "kid": id("ed"), "x": text(self.ed.public_key().as_ref()) },
                 { "kty": "oct", "kid": "shared", "k": "c2VjcmV0" }, { "kty": "new", "kid": "unknown" },
             ] })
         }
 
         pub(in crate::server) fn token(&self, algorithm: &str, claims: &Value) -> String {
-            let header =
-                json!({ "alg": algorithm, "typ": "JWT", "kid": if algorithm == "EdDSA" { "ed" } else { "ec" } });
+            let id = format!("{}{}", self.name, if algorithm == "EdDSA" { "ed" } else { "ec" });
+            let header = json!({ "alg": algorithm, "typ": "JWT", "kid": id });
             let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
             let message = format!("{}.{}", text(&header), text(claims));
             let sealed = match algorithm {

@@ -1,4 +1,4 @@
-//! Login with a token of a ServiceAccount, judged by the API server (TokenReview).
+//! Login with a token of a ServiceAccount, judged by the API server (TokenReview), or by its public keys.
 //!
 //! A TokenReview sees what a local check of the signature can not: that the pod or the account is gone. The token has to
 //! be made for the audience that is asked for (`homelab`, where no role says otherwise), so the token that every pod has by
@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde::Deserialize;
 
-use super::{Authenticator, Login};
+use super::{Authenticator, Fetch, Login};
 use crate::Error;
 use crate::policy::Identity;
 
@@ -59,6 +60,37 @@ impl Authenticator for TokenReviewer {
         let answer = asked
             .map_err(|error| Error::Backend(format!("the API server refused a TokenReview: {}", short(&error))))?;
         judge(answer.status, audience, expiry(credential))
+    }
+}
+
+/// Gets documents of the API server by their paths, such as its public keys.
+#[derive(Clone)]
+pub struct ApiServerDocuments {
+    client: Client,
+}
+
+impl std::fmt::Debug for ApiServerDocuments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiServerDocuments")
+    }
+}
+
+impl ApiServerDocuments {
+    /// Asks with `client`, which needs `get` on the paths: Kubernetes lets all ServiceAccounts read what
+    /// `system:service-account-issuer-discovery` names.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Fetch for ApiServerDocuments {
+    async fn get(&self, path: &str, _: Option<&str>) -> Result<Vec<u8>, Error> {
+        let failed = |what: String| Error::Backend(format!("{path} of the API server: {what}"));
+        let request = Request::get(path).body(Vec::new()).map_err(|_| failed("that is no path".into()))?;
+        let asked = tokio::time::timeout(TIMEOUT, self.client.request_text(request)).await;
+        let asked = asked.map_err(|_| failed("it did not answer within 10 s".into()))?;
+        Ok(asked.map_err(|error| failed(short(&error)))?.into_bytes())
     }
 }
 

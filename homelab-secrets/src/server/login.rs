@@ -23,10 +23,11 @@ use crate::policy::Identity;
 use crate::policy::acl::{DEFAULT, ROOT};
 
 mod approle;
+mod issuer;
 mod jwt;
 mod kubernetes;
 
-pub(super) use jwt::Fetched;
+pub(super) use issuer::Remembered;
 
 const MAX_ROLE_NAME: usize = 128;
 

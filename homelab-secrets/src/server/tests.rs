@@ -15,6 +15,7 @@ use crate::testing::FixedHost;
 
 mod external_secrets;
 mod key_care;
+mod local_check;
 mod logins;
 mod policy_test;
 mod system;

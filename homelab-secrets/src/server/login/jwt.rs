@@ -1,7 +1,7 @@
 //! `auth/jwt`: with a token that an issuer (OIDC provider, CI system) has signed.
 //!
 //! Keys are given (`jwks`, `jwt_validation_pubkeys`), or fetched (`jwks_url`, `oidc_discovery_url`) and remembered for a
-//! while; a token that names an unknown key makes them be fetched again, at most once in [`PAUSE`] seconds.
+//! while.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::issuer::IssuerKeys;
 use super::kubernetes::glob;
 use super::{Passed, TokenParams, Who, stored};
 use crate::Error;
@@ -23,10 +24,6 @@ use crate::server::request::{Asked, Op};
 pub(super) const ROLE: &str = "jwt-role";
 /// Kind and name of the document with the settings.
 const CONFIG: (&str, &str) = ("jwt", "config");
-/// Seconds for which fetched keys are used.
-const FRESH: i64 = 3600;
-/// Seconds between two fetches.
-const PAUSE: i64 = 10;
 
 /// Where keys come from, as it lies in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,16 +52,6 @@ struct Role {
     token: TokenParams,
 }
 
-/// Keys that were fetched.
-pub(in crate::server) struct Fetched {
-    /// Where from.
-    url: String,
-    /// When, in seconds.
-    at: i64,
-    issuer: Option<String>,
-    keys: Vec<Key>,
-}
-
 pub(super) async fn config(state: &ServerState, asked: &mut Asked) -> Answer {
     match asked.op {
         Op::Read => {
@@ -83,7 +70,7 @@ pub(super) async fn config(state: &ServerState, asked: &mut Asked) -> Answer {
                 let fetched = fetch(state, &config)
                     .await
                     .map_err(|error| Refused::invalid(format!("error checking the address of the keys: {error}")))?;
-                *state.0.jwt_keys.lock().await = Some(fetched);
+                state.0.jwt_keys.set(config.source(), state.0.host.now().as_second(), fetched).await;
             }
             state.put_document(CONFIG.0, CONFIG.1, &config).await?;
             done()
@@ -127,7 +114,7 @@ fn given_keys(config: &Config) -> Result<Vec<Key>, Refused> {
     config.pems.iter().map(|pem| Key::pem(pem).ok_or_else(|| wrong("public key"))).collect()
 }
 
-async fn fetch(state: &ServerState, config: &Config) -> Result<Fetched, Error> {
+async fn fetch(state: &ServerState, config: &Config) -> Result<IssuerKeys, Error> {
     let fetcher = state.0.options.fetch.as_ref().ok_or_else(|| {
         Error::Invalid("this server fetches nothing: give the keys themselves (jwks or jwt_validation_pubkeys)".into())
     })?;
@@ -154,7 +141,7 @@ async fn fetch(state: &ServerState, config: &Config) -> Result<Fetched, Error> {
     };
     let keys = fetcher.get(&url, ca).await?;
     let keys = Key::set(&keys).ok_or_else(|| Error::Invalid(format!("{url} has no public key that can be used")))?;
-    Ok(Fetched { url: config.source(), at: state.0.host.now().as_second(), issuer, keys })
+    Ok(IssuerKeys { issuer, keys })
 }
 
 impl Config {
@@ -165,29 +152,12 @@ impl Config {
 }
 
 /// The keys to check `token` with, and the issuer that they speak for.
-async fn keys(state: &ServerState, config: &Config, token: &str) -> Result<(Vec<Key>, Option<String>), Refused> {
+async fn keys(state: &ServerState, config: &Config, token: &str) -> Result<IssuerKeys, Refused> {
     if config.jwks_url.is_empty() && config.discovery_url.is_empty() {
-        return Ok((given_keys(config)?, None));
+        return Ok(IssuerKeys { issuer: None, keys: given_keys(config)? });
     }
-    let mut known = state.0.jwt_keys.lock().await;
-    let (now, id) = (state.0.host.now().as_second(), jwt::key_id(token));
-    let enough = known.as_ref().is_some_and(|known| {
-        let age = now - known.at;
-        let has_key = id.is_none() || known.keys.iter().any(|key| key.is(id.as_deref()));
-        known.url == config.source() && (age < PAUSE || (age < FRESH && has_key))
-    });
-    if !enough {
-        match fetch(state, config).await {
-            Ok(fetched) => *known = Some(fetched),
-            // Old keys are better than none while the issuer is away.
-            Err(error) if known.as_ref().is_some_and(|known| known.url == config.source()) => {
-                tracing::warn!(%error, "the issuer's keys could not be fetched; those of before are used");
-            }
-            Err(error) => return Err(Refused::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-        }
-    }
-    let known = known.as_ref().ok_or_else(Refused::not_found)?;
-    Ok((known.keys.clone(), known.issuer.clone()))
+    let now = state.0.host.now().as_second();
+    state.0.jwt_keys.of_token(config.source(), (token, now), fetch(state, config)).await
 }
 
 pub(super) async fn role(state: &ServerState, asked: &mut Asked, name: &str) -> Answer {
@@ -249,7 +219,7 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
     let role = state.document::<Role>(ROLE, &name).await?;
     let role = role.ok_or_else(|| Refused::invalid(format!("role {name:?} could not be found")))?;
     let token = Zeroizing::new(fields.need("jwt")?);
-    let (keys, issuer) = keys(state, &config, &token).await?;
+    let IssuerKeys { keys, issuer } = keys(state, &config, &token).await?;
     let wrong = |why: &str| Refused::invalid(format!("error validating token: {why}"));
     let claims = jwt::verify(&token, &keys, state.0.host.now()).map_err(wrong)?;
     let issuer = Some(config.bound_issuer.clone()).filter(|bound| !bound.is_empty()).or(issuer);

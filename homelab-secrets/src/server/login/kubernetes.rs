@@ -3,6 +3,9 @@
 //! Without a role of its own name the token has to be made for [`TOKEN_AUDIENCE`], and what the account may do is what
 //! `SecretPolicy` and `ClusterSecretPolicy` say: so pods and `homelab kv` log in. With a role it gets the role's policies
 //! beside that. A token that is bound to a pod names that pod's UID, and nothing that is given for it outlasts it.
+//!
+//! The API server is asked about each token. With `local_check` it is not: its public keys say whether it has signed the
+//! token. That needs no API server at each login, and does not see that a pod or an account is gone.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::issuer::IssuerKeys;
 use super::{Passed, TokenParams, Who, stored};
 use crate::Error;
 use crate::policy::Identity;
@@ -30,6 +34,9 @@ const OWN: &str = "homelab-";
 
 /// Kind and name of the document with the settings.
 const CONFIG: (&str, &str) = ("kubernetes", "config");
+/// Where each API server names its issuer and serves its keys (OIDC discovery).
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+const KEYS: &str = "/openid/v1/jwks";
 
 /// How tokens are checked, as it lies in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +61,8 @@ struct Role {
 
 /// `auth/kubernetes/config`: how tokens are checked.
 pub(super) async fn config(state: &ServerState, asked: &mut Asked) -> Answer {
-    stored(state, asked, CONFIG, describe_config, change_config).await
+    let can_fetch = state.0.options.api_server.is_some();
+    stored(state, asked, CONFIG, describe_config, |config, fields| change_config(config, fields, can_fetch)).await
 }
 
 fn describe_config(config: &Config) -> Map<String, Value> {
@@ -65,7 +73,7 @@ fn describe_config(config: &Config) -> Map<String, Value> {
 }
 
 /// What Vault needs to reach an API server is read and left: this server asks the one that it runs beside.
-fn change_config(config: Config, fields: &Fields) -> Result<(Config, Vec<String>), Refused> {
+fn change_config(config: Config, fields: &Fields, can_fetch: bool) -> Result<(Config, Vec<String>), Refused> {
     let jwks = match fields.value("jwks") {
         Some(Value::String(text)) => Some(serde_json::from_str(text).map_err(|_| Refused::invalid("jwks is no JSON"))?),
         Some(other) => Some(other.clone()),
@@ -77,8 +85,11 @@ fn change_config(config: Config, fields: &Fields) -> Result<(Config, Vec<String>
         pems: fields.texts("pem_keys")?.unwrap_or(config.pems),
         issuer: fields.text("issuer")?.unwrap_or(config.issuer),
     };
-    let keys = changed.keys()?;
-    if changed.local && (keys.is_empty() || changed.issuer.is_empty()) {
+    let given = !changed.given_keys()?.is_empty();
+    if changed.local && given && changed.issuer.is_empty() {
+        return Err(Refused::invalid("keys that are given need the issuer that they speak for: give issuer, too"));
+    }
+    if changed.local && !given && !can_fetch {
         return Err(Refused::invalid(
             "local_check needs the API server's public keys and issuer: give jwks (`kubectl get --raw \
              /openid/v1/jwks`) or pem_keys, and issuer",
@@ -89,31 +100,70 @@ fn change_config(config: Config, fields: &Fields) -> Result<(Config, Vec<String>
 }
 
 impl Config {
-    fn keys(&self) -> Result<Vec<Key>, Refused> {
+    fn given_keys(&self) -> Result<Vec<Key>, Refused> {
         let wrong = || Refused::invalid("jwks or pem_keys hold no public key that can be used");
-        if let Some(jwks) = &self.jwks {
+        if let Some(jwks) = self.jwks.as_ref().filter(|jwks| !jwks.is_null()) {
             return Key::set(jwks.to_string().as_bytes()).ok_or_else(wrong);
         }
         self.pems.iter().map(|pem| Key::pem(pem).ok_or_else(wrong)).collect()
     }
 
-    /// Checks a token without asking anybody.
-    fn check(&self, token: &str, audience: &str, now: jiff::Timestamp) -> Result<Login, Refused> {
-        let denied = |why: &str| Refused::denied(Some(format!("the token is not accepted: {why}")));
-        let claims = jwt::verify(token, &self.keys()?, now).map_err(denied)?;
-        let said = |name: &str| jwt::claim(&claims, name).map(jwt::texts).unwrap_or_default();
-        if said("iss") != [self.issuer.as_str()] {
-            return Err(denied("it is of another issuer"));
+    /// The keys to check `token` with, and the issuer that it has to be of.
+    async fn keys(&self, state: &ServerState, token: &str) -> Result<(Vec<Key>, String), Refused> {
+        let given = self.given_keys()?;
+        if !given.is_empty() {
+            return Ok((given, self.issuer.clone()));
         }
-        if !said("aud").iter().any(|theirs| theirs == audience) {
-            return Err(denied(&format!("it is not made for the audience {audience}")));
-        }
-        let user = said("sub").into_iter().next().unwrap_or_default();
-        let pod = said("/kubernetes.io/pod/uid").into_iter().next();
-        match Identity::reviewed(&user, Vec::new(), pod) {
-            identity @ Identity::ServiceAccount { .. } => Ok(Login { identity, ends: jwt::ends(&claims) }),
-            _ => Err(denied("it is not one of a ServiceAccount")),
-        }
+        let now = state.0.host.now().as_second();
+        let found = state.0.cluster_keys.of_token(self.issuer.clone(), (token, now), self.fetch(state)).await?;
+        Ok((found.keys, found.issuer.unwrap_or_default()))
+    }
+
+    /// From the API server: keys, and the issuer if it is not set.
+    async fn fetch(&self, state: &ServerState) -> Result<IssuerKeys, Error> {
+        let api_server = state.0.options.api_server.as_ref().ok_or_else(|| {
+            Error::Invalid("this server has no API server to ask for its public keys: give jwks and issuer".into())
+        })?;
+        let issuer = if self.issuer.is_empty() {
+            #[derive(Deserialize)]
+            struct Discovered {
+                issuer: String,
+            }
+            let found = api_server.get(DISCOVERY, None).await?;
+            let found = serde_json::from_slice::<Discovered>(&found).ok().filter(|found| !found.issuer.is_empty());
+            found.ok_or_else(|| Error::Invalid(format!("{DISCOVERY} names no issuer: set issuer")))?.issuer
+        } else {
+            self.issuer.clone()
+        };
+        // Not where the document says they are: that is for others, and may be an address outside of the cluster.
+        let keys = Key::set(&api_server.get(KEYS, None).await?)
+            .ok_or_else(|| Error::Invalid(format!("{KEYS} has no public key that can be used")))?;
+        Ok(IssuerKeys { issuer: Some(issuer), keys })
+    }
+
+    /// Checks a token without asking anybody about it.
+    async fn check(&self, state: &ServerState, token: &str, audience: &str) -> Result<Login, Refused> {
+        let (keys, issuer) = self.keys(state, token).await?;
+        judge(token, (&keys, &issuer, audience), state.0.host.now())
+            .map_err(|why| Refused::denied(Some(format!("the token is not accepted: {why}"))))
+    }
+}
+
+/// Says whose token it is, by the keys that sign for `issuer`.
+fn judge(token: &str, (keys, issuer, audience): (&[Key], &str, &str), now: jiff::Timestamp) -> Result<Login, String> {
+    let claims = jwt::verify(token, keys, now)?;
+    let said = |name: &str| jwt::claim(&claims, name).map(jwt::texts).unwrap_or_default();
+    if issuer.is_empty() || said("iss") != [issuer] {
+        return Err(format!("it is of another issuer than {issuer}"));
+    }
+    if !said("aud").iter().any(|theirs| theirs == audience) {
+        return Err(format!("it is not made for the audience {audience}"));
+    }
+    let user = said("sub").into_iter().next().unwrap_or_default();
+    let pod = said("/kubernetes.io/pod/uid").into_iter().next();
+    match Identity::reviewed(&user, Vec::new(), pod) {
+        identity @ Identity::ServiceAccount { .. } => Ok(Login { identity, ends: jwt::ends(&claims) }),
+        _ => Err("it is not one of a ServiceAccount".into()),
     }
 }
 
@@ -210,7 +260,7 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
 async fn prove(state: &ServerState, jwt: &str, audience: &str) -> Result<(Login, bool), Refused> {
     let config = state.document::<Config>(CONFIG.0, CONFIG.1).await?.unwrap_or_default();
     if config.local {
-        return Ok((config.check(jwt, audience, state.0.host.now())?, true));
+        return Ok((config.check(state, jwt, audience).await?, true));
     }
     let Some(authenticator) = &state.0.kubernetes else {
         return Err(Refused::invalid(

@@ -249,37 +249,6 @@ async fn an_issuers_keys_are_fetched_and_fetched_again_when_they_change() {
 }
 
 #[tokio::test]
-async fn serviceaccounts_can_be_checked_without_the_api_server() {
-    let s = Server::new(vec![]).await;
-    let issuer = jwt::tests::Issuer::new();
-    assert_eq!(s.root("POST", "auth/kubernetes/config", json!({ "local_check": true })).await.0, 400);
-    let config = json!({ "local_check": true, "jwks": issuer.keys(), "issuer": "https://cluster" });
-    let (status, warned) = s.root("POST", "auth/kubernetes/config", config).await;
-    assert!(status == 200 && warned["warnings"][0].as_str().unwrap().contains("until it ends"));
-    let token = |more: Value| {
-        let mut all = json!({
-            "iss": "https://cluster", "aud": ["homelab"], "sub": "system:serviceaccount:web:api", "exp": 1_800_000_600,
-            "kubernetes.io": { "namespace": "web", "pod": { "name": "api-1", "uid": "uid-1" } },
-        });
-        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        issuer.token("ES256", &all)
-    };
-    let (status, good) = login(&s, "kubernetes", json!({ "jwt": token(json!({})) })).await;
-    assert_eq!(
-        (status, &good["auth"]["metadata"]["pod_uid"], &good["auth"]["lease_duration"]),
-        (200, &json!("uid-1"), &json!(600))
-    );
-    for wrong in [
-        json!({ "aud": ["https://cluster"] }),
-        json!({ "iss": "https://other" }),
-        json!({ "sub": "anna" }),
-        json!({ "exp": 1_799_000_000 }),
-    ] {
-        assert_eq!(login(&s, "kubernetes", json!({ "jwt": token(wrong.clone()) })).await.0, 403, "{wrong}");
-    }
-}
-
-#[tokio::test]
 async fn a_pods_token_ends_with_the_pod() {
     let s = Server::new(vec![("web", vec![Capability::Read])]).await;
     s.root("POST", "kv/data/web/a", json!({ "data": {} })).await;
