@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod injector;
+pub mod sealed_files;
 pub mod secrets;
 pub mod traffic;
 

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
 use crate::api::v1alpha1::GitSync;
+use crate::sealed::SealedFiles;
 use crate::source::{GitSource, Owner};
 use crate::spec;
 
@@ -37,6 +38,7 @@ mod parent;
 mod poll;
 mod prepare;
 mod report;
+mod sealed;
 mod step;
 
 use memory::Memory;
@@ -54,6 +56,8 @@ pub struct Context {
     pub events: Events,
     /// Where files come from.
     pub source: Arc<dyn GitSource>,
+    /// Who shows the secrets in sealed files; none: nobody does.
+    pub sealed: Option<Arc<dyn SealedFiles>>,
     /// Namespaces whose GitSyncs are ours; none: all of them.
     pub namespaces: Option<Vec<String>>,
 }
@@ -96,7 +100,7 @@ pub async fn run(context: Context, shutdown: impl Future<Output = ()> + Send + '
     Ok(())
 }
 
-/// Clones of GitSyncs that were deleted while we were away are of no use.
+/// Clones of GitSyncs that were deleted while we were away are of no use; nor are their secrets.
 async fn forget_deleted(context: &Context) {
     let own = context.clients.own();
     let apis: Vec<Api<GitSync>> = match &context.namespaces {
@@ -114,6 +118,11 @@ async fn forget_deleted(context: &Context) {
         }
     }
     context.source.retain(&owners).await;
+    if let Some(sealed) = &context.sealed
+        && let Err(error) = sealed.retain(&owners).await
+    {
+        tracing::warn!(%error, "secrets of GitSyncs that are gone are not taken away yet");
+    }
 }
 
 async fn dispatch(

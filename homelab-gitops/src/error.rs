@@ -47,6 +47,14 @@ pub enum Error {
         /// What it asks of us.
         class: Class,
     },
+    /// The secrets in a commit's sealed files could not be shown.
+    #[error("sealed files: {detail} (the secrets of an earlier commit stay as they are)")]
+    Sealed {
+        /// Which files, why, and what to do; without values.
+        detail: String,
+        /// What it asks of us.
+        class: Class,
+    },
     /// Several of these at once; the first says it all if the list is long.
     #[error("{}", several(.0))]
     Several(Vec<Self>),
@@ -165,7 +173,7 @@ impl Error {
             Self::Path { .. } => Class::NotFound,
             Self::NotFetched { .. } | Self::Storage { .. } => Class::Retry,
             Self::Render(_) | Self::Spec(_) => Class::Invalid,
-            Self::Object { class, .. } => *class,
+            Self::Object { class, .. } | Self::Sealed { class, .. } => *class,
             Self::Several(errors) => Self::worst(errors).map_or(Class::Bug, Self::class),
             Self::Bug(_) => Class::Bug,
         }
@@ -195,6 +203,11 @@ impl Error {
                 Class::Invalid => "ObjectInvalid",
                 Class::Denied => "AccountNotAllowed",
                 Class::Bug => "InternalError",
+            },
+            Self::Sealed { class, .. } => match class {
+                Class::Invalid => "SealedFilesBroken",
+                Class::Denied => "SealedFilesDenied",
+                _ => "SecretStoreUnavailable",
             },
             Self::Several(errors) => Self::worst(errors).map_or("InternalError", Self::reason),
             Self::Spec(_) => "SpecInvalid",

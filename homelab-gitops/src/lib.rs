@@ -34,6 +34,7 @@ pub mod inventory;
 pub mod order;
 pub mod plan;
 pub mod render;
+pub mod sealed;
 pub mod source;
 pub mod spec;
 pub mod status;

@@ -10,6 +10,7 @@ use std::fmt;
 use homelab_core::meta::ObjectRef;
 use serde_json::Value;
 
+use crate::sealed::{SUFFIX, SealedText};
 use crate::source::{Content, RepoPath, SourceFile, is_manifest_name};
 
 mod document;
@@ -74,7 +75,9 @@ pub struct Manifest {
 pub struct Rendered {
     /// Objects by file and place in it.
     pub manifests: Vec<Manifest>,
-    /// Files without any object.
+    /// Files without any object that are called as sealed files are.
+    pub sealed: Vec<SealedText>,
+    /// Other files without any object.
     pub skipped: u32,
 }
 
@@ -97,7 +100,10 @@ pub fn render(files: &[SourceFile]) -> Result<Rendered, Vec<Problem>> {
             continue;
         }
         match read(file) {
-            Ok(manifests) if manifests.is_empty() => rendered.skipped += 1,
+            Ok(manifests) if manifests.is_empty() => match sealed(file) {
+                Some(text) => rendered.sealed.push(text),
+                None => rendered.skipped += 1,
+            },
             Ok(manifests) => rendered.manifests.extend(manifests),
             Err(found) => problems.extend(found),
         }
@@ -166,6 +172,13 @@ fn chart_folders(files: &[SourceFile]) -> Vec<RepoPath> {
 
 fn is_hidden(path: &RepoPath) -> bool {
     path.parts().any(|part| part.starts_with('.'))
+}
+
+/// Whether it is one is for those to say who can open it.
+fn sealed(file: &SourceFile) -> Option<SealedText> {
+    let Content::Bytes(bytes) = &file.content else { return None };
+    let text = file.path.name().ends_with(SUFFIX).then(|| String::from_utf8(bytes.clone()).ok()).flatten()?;
+    Some(SealedText { path: file.path.clone(), text })
 }
 
 fn read(file: &SourceFile) -> Result<Vec<Manifest>, Vec<Problem>> {

@@ -1,7 +1,11 @@
-//! What every [`GitSource`] has to do, as a suite that each backend runs.
+//! What every [`GitSource`] and every [`SealedFiles`](crate::sealed::SealedFiles) has to do, as suites that each runs.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test suite: it ends by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test suite: it looks at the files that a backend wrote")]
+
+mod sealed;
+
+pub use sealed::{MemorySealed, TestSecrets, sealed_contract};
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -89,6 +89,7 @@ impl World {
             events: Events::new(own, "homelab-gitops", "test"),
             clients,
             source: Arc::new(source),
+            sealed: None,
             namespaces: Some(vec![self.namespace.clone()]),
         };
         let (stop, stopped) = tokio::sync::oneshot::channel();

@@ -15,6 +15,9 @@ pub enum Error {
     /// The input breaks a rule.
     #[error("{0}")]
     Invalid(String),
+    /// It is shown only, and changed elsewhere.
+    #[error("{0}")]
+    ReadOnly(String),
     /// A check-and-set did not match.
     #[error("{0}")]
     Conflict(String),
@@ -44,7 +47,7 @@ impl Error {
         match self {
             Self::NotFound(_) => Class::NotFound,
             Self::Denied(_) => Class::Denied,
-            Self::Invalid(_) | Self::Unsealed { .. } => Class::Invalid,
+            Self::Invalid(_) | Self::ReadOnly(_) | Self::Unsealed { .. } => Class::Invalid,
             Self::Conflict(_) => Class::Conflict,
             Self::Backend(_) | Self::Sealed | Self::RolledBack(_) => Class::Retry,
             Self::Bug(_) => Class::Bug,

@@ -83,6 +83,8 @@ pub enum Command {
     Destroy(Vec<u64>),
     /// Takes the path away for ever, pinned or not.
     Remove,
+    /// Takes away what nobody pins, for ever; the path too, when that is all of it.
+    Withdraw,
     /// Sets settings; `custom` replaces all words. Makes the path if there is none.
     Set(SettingsChange),
     /// Sets settings of a path that exists; `custom` is merged.
@@ -170,6 +172,7 @@ pub fn apply(
         })),
         Command::Destroy(versions) => Ok(destroy(state, versions, now)),
         Command::Remove => Ok((None, state.map_or_else(Vec::new, |s| s.values().map(Effect::Erase).collect()))),
+        Command::Withdraw => Ok(withdraw(state, now)),
         Command::Set(change) => settings::set(state.cloned().unwrap_or_else(|| State::empty(now)), change, false, now),
         Command::PatchSettings(change) => settings::set(state.ok_or(Refusal::NoSuchPath)?.clone(), change, true, now),
         Command::Pin { holder, versions } => pin(state, holder, versions, mount),
@@ -277,6 +280,18 @@ fn destroy(state: Option<&State>, versions: &[u64], now: Timestamp) -> Outcome {
     let Some(before) = state else { return (None, Vec::new()) };
     let effects = before.values().filter(|version| versions.contains(version)).map(Effect::Erase).collect();
     (mark(state, versions, now, |info| info.destroyed = true).0, effects)
+}
+
+/// What is kept has its number: a later write goes on from there.
+fn withdraw(state: Option<&State>, now: Timestamp) -> Outcome {
+    let Some(before) = state else { return (None, Vec::new()) };
+    let mut next = before.clone();
+    next.versions.retain(|version, _| before.pinned_by(*version).is_some());
+    let effects = before.values().filter(|version| !next.versions.contains_key(version)).map(Effect::Erase).collect();
+    if next.versions.len() < before.versions.len() {
+        next.updated = now;
+    }
+    ((!next.versions.is_empty()).then_some(next), effects)
 }
 
 /// A new pin needs a value to keep; letting go never fails, and prunes what was only kept by it.

@@ -64,7 +64,7 @@ pub use snapshot::Snapshot;
 
 use value::{Place, SealedValue};
 
-/// First part of the logical paths of sealed files, `git/REPOSITORY/PATH`. No mount of the store may be called so.
+/// First part of the logical paths of sealed files, `git/REPOSITORY/PATH`, and the mount that shows those of GitSyncs.
 pub const GIT_MOUNT: &str = "git";
 /// End of the name of every sealed file.
 pub const SUFFIX: &str = ".sealed.yaml";

@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use crate::Error;
 use crate::backend::{Backend, Host};
 use crate::kv::{Command, Hits, SettingsChange, State, VersionInfo};
+use crate::sealed::GIT_MOUNT;
 
 mod changes;
 mod documents;
+mod mirror;
 mod mounts;
 mod open;
 mod path;
@@ -33,6 +35,7 @@ mod write;
 
 pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
+pub use mirror::GitCommit;
 pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
 #[cfg(feature = "server")]
@@ -242,6 +245,9 @@ impl SecretStore {
         input: Input,
         writer: String,
     ) -> Result<Stepped, Error> {
+        if path.mount() == GIT_MOUNT {
+            return Err(self.read_only(path).await);
+        }
         self.write(Step { path: path.clone(), command, input, writer }).await
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, condition, summary};
 use crate::daemon::Daemon;
-use crate::forge::Forge;
+use crate::forge::{Forge, git};
 use crate::repo::Repo;
 use crate::wait;
 
@@ -121,6 +121,18 @@ impl Case {
         let output = self.daemon.cli(&self.cluster, ["kv", "put", &path, pair]).await?;
         ensure!(output.status.success(), "homelab kv put {path}: {}", output.complaint());
         Ok(())
+    }
+
+    /// Seals `plain` (YAML) as the secret `path` of repository `home`, as a file of the working copy.
+    pub async fn seal(&self, file: &str, path: &str, plain: &str) -> Result<()> {
+        // A checkout of its own is set up: hooks would look for the program on the PATH.
+        let scratch = tempfile::TempDir::new()?;
+        git(scratch.path(), ["init", "--quiet"]).await?;
+        let program = || Ok::<_, anyhow::Error>(self.daemon.program(&self.cluster)?.cwd(scratch.path()));
+        program()?.args(["seal", "--install", "--repository", "home"]).run_ok().await?;
+        let out = self.repo.path(file).display().to_string();
+        let args = ["seal", "--repository", "home", "--path", path, "--out", &out, "-"];
+        program()?.args(args).stdin(plain).run_ok().await.with_context(|| format!("seal {file}")).map(drop)
     }
 
     /// Writes the example's chart and an App `web` of version 1 into the working copy, with its policy.

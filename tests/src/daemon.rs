@@ -190,10 +190,13 @@ impl Daemon {
 
     /// `homelab ARGS` against this daemon.
     pub async fn cli<'a>(&self, cluster: &Cluster, args: impl IntoIterator<Item = &'a str>) -> Result<Output> {
-        let program = homelab(cluster)?
-            .env("HOMELAB_DAEMON_NAMESPACE", &self.namespace)
-            .env("HOMELAB_ADDR", self.secrets_url(cluster));
-        Ok(program.args(args).run().await?)
+        Ok(self.program(cluster)?.args(args).run().await?)
+    }
+
+    /// `homelab` against this daemon.
+    pub fn program(&self, cluster: &Cluster) -> Result<Program> {
+        let program = homelab(cluster)?.env("HOMELAB_DAEMON_NAMESPACE", &self.namespace);
+        Ok(program.env("HOMELAB_ADDR", self.secrets_url(cluster)))
     }
 }
 

@@ -16,6 +16,7 @@ use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
 use super::settings::Settings;
 use super::{Daemon, Shared, servers};
 use crate::adapters::artifacts::TreeArtifacts;
+use crate::adapters::sealed_files::StoreMount;
 use crate::adapters::secrets::StoreVersions;
 use crate::adapters::traffic::MeshTraffic;
 
@@ -31,7 +32,7 @@ pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
     let stop = daemon.stop.clone();
     let watches = Watches::new(daemon.clients.own());
     let gitops = homelab_gitops::controller::run(
-        gitops(daemon, Arc::clone(&source), watches.clone()),
+        gitops(daemon, shared, Arc::clone(&source), watches.clone()),
         stop.clone().cancelled_owned(),
     );
     let rollout = rollout(daemon, shared, Trees::new(source, git), watches)?;
@@ -41,13 +42,20 @@ pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
     tokio::try_join!(gitops, rollout).map(|_| ())
 }
 
-fn gitops(daemon: &Daemon, source: Arc<dyn GitSource>, watches: Watches) -> homelab_gitops::controller::Context {
+fn gitops(
+    daemon: &Daemon,
+    shared: &Shared,
+    source: Arc<dyn GitSource>,
+    watches: Watches,
+) -> homelab_gitops::controller::Context {
+    let sealed = StoreMount::new(shared.store.clone(), shared.policies.clone(), Arc::clone(&daemon.metrics));
     homelab_gitops::controller::Context {
         clients: daemon.clients.clone(),
         kinds: Arc::new(Kinds::new(daemon.clients.own())),
         watches,
         events: events(&daemon.clients, &daemon.settings, manager::GITOPS),
         source,
+        sealed: Some(Arc::new(sealed)),
         namespaces: daemon.settings.only(),
     }
 }

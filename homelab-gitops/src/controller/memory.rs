@@ -14,6 +14,7 @@ use crate::desired::DesiredSet;
 use crate::execute::Checked;
 use crate::plan::Applied;
 use crate::render::Rendered;
+use crate::sealed::SealedText;
 use crate::source::{CommitId, GitRef, RepoPath, TreeId};
 use crate::spec::Settings;
 
@@ -24,6 +25,7 @@ pub(super) struct Loaded {
     /// What named it.
     pub(super) reference: GitRef,
     pub(super) rendered: Rendered,
+    pub(super) sealed: Arc<[SealedText]>,
     pub(super) trees: BTreeMap<RepoPath, TreeId>,
 }
 
@@ -36,6 +38,14 @@ pub(super) struct InForce {
     pub(super) since: Timestamp,
     /// All of it was applied.
     pub(super) complete: bool,
+}
+
+/// Sealed files as they were last handed to whoever shows them.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) commit: CommitId,
+    /// Why they are not shown, and when to try again.
+    pub(super) failed: Option<(Error, Timestamp)>,
 }
 
 /// What is remembered of a GitSync.
@@ -61,6 +71,8 @@ pub(super) struct Memory {
     pub(super) candidate_retry: Option<Timestamp>,
     /// Newest commit whose dry-run passed.
     pub(super) in_force: Option<InForce>,
+    /// Which commit's sealed files are shown.
+    pub(super) shown: Option<Shown>,
     /// What we applied.
     pub(super) applied: BTreeMap<ObjectRef, Applied>,
     /// Digests whose dry-run passed.
@@ -87,6 +99,7 @@ impl Memory {
             self.candidate = None;
             self.candidate_error = None;
             self.checked.clear();
+            self.shown = None;
         }
         self.settings = Some(settings.clone());
     }
@@ -108,7 +121,8 @@ impl Memory {
     /// Time until something has to be done unasked.
     pub(super) fn next_delay(&self, now: Timestamp) -> Duration {
         let poll = self.settings.as_ref().and_then(|settings| self.next_poll(settings));
-        let times = [poll, self.candidate_retry, self.write_retry, self.look_again];
+        let show = self.shown.as_ref().and_then(|shown| Some(shown.failed.as_ref()?.1));
+        let times = [poll, self.candidate_retry, show, self.write_retry, self.look_again];
         let next = times.into_iter().flatten().min();
         let wait = next.map_or(Duration::from_secs(60), |at| at.duration_since(now).unsigned_abs_if_positive());
         wait.clamp(Duration::from_millis(100), Duration::from_secs(3600))

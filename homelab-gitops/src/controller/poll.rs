@@ -90,9 +90,10 @@ async fn offline(shared: &Shared, sync: &GitSync, settings: &Settings, memory: &
 async fn load(shared: &Shared, settings: &Settings, commit: CommitId) -> Result<Loaded, Error> {
     let source = &shared.context.source;
     let files = source.files(&settings.owner, &commit, &settings.path).await?;
-    let rendered = render::render(&files).map_err(Error::Render)?;
+    let mut rendered = render::render(&files).map_err(Error::Render)?;
     let charts = rendered.charts();
     let ids = source.trees(&settings.owner, &commit, &charts).await?;
     let trees: BTreeMap<_, _> = charts.into_iter().zip(ids).filter_map(|(folder, id)| Some((folder, id?))).collect();
-    Ok(Loaded { commit, reference: settings.reference.clone(), rendered, trees })
+    let sealed = std::mem::take(&mut rendered.sealed).into();
+    Ok(Loaded { commit, reference: settings.reference.clone(), rendered, sealed, trees })
 }

@@ -100,6 +100,13 @@ fn verdict(memory: &Memory, converged: &Converged, waits: &[String], now: Timest
     if let Some(verdict) = source_trouble(memory) {
         return verdict;
     }
+    if let Some(error) = memory.sealed_trouble() {
+        let (reason, message) = (error.reason(), error.to_string());
+        return match error.class().is_passing() {
+            true => Verdict::Progressing { reason, message },
+            false => Verdict::Failed { reason, message, passing: false },
+        };
+    }
     if let Some(error) = worst(&converged.errors) {
         let message = converged.errors.iter().map(ToString::to_string).take(5).collect::<Vec<_>>().join(" | ");
         return Verdict::Failed { reason: error.reason(), message, passing: error.class().is_passing() };

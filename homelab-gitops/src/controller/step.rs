@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::converge::{Converged, converge};
 use super::memory::{Memory, after};
 use super::parent::Parent;
-use super::{Shared, drift::Subscriptions, poll, prepare};
+use super::{Shared, drift::Subscriptions, poll, prepare, sealed};
 use crate::Error;
 use crate::api::v1alpha1::GitSync;
 use crate::execute::{self, Cluster};
@@ -83,6 +83,7 @@ async fn hold(
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<Option<Converged>, Error> {
+    sealed::show(shared, settings, memory, now).await;
     let Some(in_force) = memory.in_force.clone() else { return Ok(None) };
     let set = Arc::new(prepare::build(cluster, settings, &in_force.loaded).await?);
     let converged = converge(cluster, parent, &settings.owner, Some(&set), settings.prune, memory).await?;

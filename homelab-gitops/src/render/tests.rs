@@ -201,3 +201,22 @@ proptest! {
         let _ = render(&[file(if json { "a.json" } else { "a.yaml" }, &text)]);
     }
 }
+
+#[test]
+fn sealed_files_are_told_apart_by_their_name_and_lack_of_objects() {
+    let text = "homelab: sealed/1\nrepository: home\n";
+    let rendered = render(&[
+        file("apps/db.sealed.yaml", text),
+        file("apps/other.yaml", text),
+        file("apps/object.sealed.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
+        file("chart/Chart.yaml", "name: chart\n"),
+        file("chart/db.sealed.yaml", text),
+        file(".hidden/db.sealed.yaml", text),
+    ])
+    .unwrap();
+    let sealed: Vec<&str> = rendered.sealed.iter().map(|sealed| sealed.path.as_str()).collect();
+    assert_eq!((sealed, rendered.manifests.len(), rendered.skipped), (vec!["apps/db.sealed.yaml"], 1, 1));
+    assert_eq!(rendered.sealed[0].text, text);
+    let torn = problems(&[file("db.sealed.yaml", "<<<<<<< ours\nhomelab: sealed/1\n=======\n")]);
+    assert!(torn[0].starts_with("db.sealed.yaml:"), "{torn:?}");
+}

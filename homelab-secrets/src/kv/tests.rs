@@ -116,6 +116,10 @@ fn deleting_undeleting_and_destroying() {
     assert_eq!(after(&[pin("r", &[1]), destroy(&[1])]), "1! 2 [Erase(1)]", "a pin stops pruning, not people");
     assert_eq!(after(&[pin("r", &[1]), Command::Remove]), "gone [Erase(1), Erase(2)]");
     assert_eq!(run(&[Command::Delete(vec![1])]), "gone []", "no path: nothing to do, as Vault");
+    assert_eq!(after(&[Command::Withdraw]), "gone [Erase(1), Erase(2)]");
+    assert_eq!(after(&[pin("r", &[1]), Command::Withdraw]), "1 [Erase(2)]", "what is pinned stays");
+    assert_eq!(after(&[pin("r", &[1]), Command::Withdraw, put(None)]), "1 3 [Write(3)]");
+    assert_eq!(after(&[pin("r", &[1]), Command::Withdraw, pin("r", &[]), Command::Withdraw]), "gone [Erase(1)]");
 }
 
 #[test]
@@ -246,6 +250,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => versions.clone().prop_map(Command::Undelete),
         1 => versions.clone().prop_map(Command::Destroy),
         1 => Just(Command::Remove),
+        1 => Just(Command::Withdraw),
         1 => (0_u64..4, any::<bool>()).prop_map(|(max, cas)| settings(max, cas)),
         2 => ("[ab]", versions).prop_map(|(holder, versions)| pin(&holder, &versions)),
     ]

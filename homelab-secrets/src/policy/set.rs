@@ -59,6 +59,11 @@ impl PolicySet {
         Self { loading: true, ..Self::default() }
     }
 
+    /// Whether what it denies may be allowed in a moment.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
     /// Takes the rules of all valid objects; an object with one wrong rule is left out whole and reported.
     pub fn build<'a>(
         namespaced: impl IntoIterator<Item = &'a SecretPolicy>,

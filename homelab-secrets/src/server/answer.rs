@@ -76,6 +76,7 @@ impl From<Error> for Refused {
             _ if matches!(error, Error::Sealed) => Self::sealed(),
             // It waits for a person, not for a repair of ours.
             _ if matches!(error, Error::RolledBack(_)) => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            _ if matches!(error, Error::ReadOnly(_)) => Self::new(StatusCode::METHOD_NOT_ALLOWED, error.to_string()),
             Class::NotFound => Self::not_found(),
             Class::Denied => Self::denied(Some(error.to_string())),
             Class::Retry | Class::Bug => {

@@ -13,6 +13,7 @@ use super::{metadata, mounts};
 use crate::kv::{Settings, State as PathState, VersionInfo, subkeys};
 use crate::policy::kv_paths::Verb;
 use crate::policy::{Access, Capability, Ruling};
+use crate::sealed::GIT_MOUNT;
 use crate::store::{Put, SecretData, SecretPath, Taken, warnings};
 
 /// A version as it is read: Vault tells about deleted ones too, with status 404 and no value.
@@ -36,6 +37,9 @@ pub(super) async fn serve(
     asked: &mut Asked,
     (mount, verb, path): (&str, Verb, &str),
 ) -> Answer {
+    if mount == GIT_MOUNT && !matches!(asked.op, Op::Read | Op::List) && !path.is_empty() {
+        return Err(refuse_write(state, caller, asked, &SecretPath::parse(&format!("{mount}/{path}"))?).await);
+    }
     if verb == Verb::Metadata {
         return metadata::serve(state, caller, asked, (mount, path)).await;
     }
@@ -78,6 +82,16 @@ pub(super) async fn serve(
             state.allow_system(caller, one.asked, false)?;
             Err(Refused::unsupported())
         }
+    }
+}
+
+/// Sealed files are changed in Git. Where, is said to who may read the secret.
+async fn refuse_write(state: &ServerState, caller: &Caller, asked: &Asked, path: &SecretPath) -> Refused {
+    let secret = Some((path.as_str(), Capability::Read));
+    let access = Access { api: &asked.api(), needs: asked.op.needs(), sudo: false, secret };
+    match state.allow(caller, &access) {
+        Ok(()) => state.0.store.read_only(path).await.into(),
+        Err(refused) => refused,
     }
 }
 

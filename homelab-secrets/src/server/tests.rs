@@ -14,6 +14,7 @@ use crate::policy::{Capability, Decision};
 use crate::testing::FixedHost;
 
 mod external_secrets;
+mod git;
 mod key_care;
 mod local_check;
 mod logins;

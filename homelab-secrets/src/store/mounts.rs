@@ -82,6 +82,7 @@ impl SecretStore {
     /// Changes a mount. What it says of versions holds from the next write of each path on, as in Vault.
     pub async fn tune_mount(&self, name: &str, change: MountChange) -> Result<Mount, Error> {
         change.description.as_deref().map_or(Ok(()), check_description)?;
+        is_ours_to_change(name)?;
         if change.delete_version_after.is_some_and(|after| after < SignedDuration::ZERO) {
             return Err(Error::Invalid(format!("{name}: delete_version_after is negative: give 0s for never")));
         }
@@ -103,6 +104,7 @@ impl SecretStore {
     /// Takes a mount away with everything in it, for ever; says which pinned versions went with it. It is gone for
     /// everybody at once; its records go in many small commits, and what a crash leaves of them goes at the next start.
     pub async fn remove_mount(&self, name: &str) -> Result<Hits, Error> {
+        is_ours_to_change(name)?;
         if name == KV_MOUNT {
             return Err(Error::Invalid(format!("the mount {KV_MOUNT} stays: remove the secrets in it instead")));
         }
@@ -199,6 +201,29 @@ impl Job for Clear {
         }
         Ok(Some(hits))
     }
+}
+
+/// Makes the mount of sealed files, if there is none.
+pub(super) fn add_git(store: &SecretStore, draft: &mut Draft) -> Result<(), Error> {
+    if draft.open.mount(GIT_MOUNT).is_ok() {
+        return Ok(());
+    }
+    let mut id = MountId::default();
+    store.0.host.random(&mut id)?;
+    let (name, description) = (GIT_MOUNT.into(), "sealed files in Git, read only".into());
+    let mut mounts = (*draft.open.mounts).clone();
+    mounts.push(Mount { name, description, settings: MountSettings::default(), id, going: false });
+    put_table(store, draft, mounts)
+}
+
+/// The mount of sealed files follows Git alone.
+fn is_ours_to_change(name: &str) -> Result<(), Error> {
+    if name == GIT_MOUNT {
+        return Err(Error::ReadOnly(format!(
+            "the mount {GIT_MOUNT} shows sealed files of GitSyncs: change these in Git"
+        )));
+    }
+    Ok(())
 }
 
 fn put_table(store: &SecretStore, draft: &mut Draft, mounts: Vec<Mount>) -> Result<(), Error> {

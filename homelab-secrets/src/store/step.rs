@@ -47,8 +47,7 @@ impl SecretStore {
         let path = &step.path;
         let mount = draft.open.mount(path.mount())?.clone();
         let key = record::state_key(&mount.id, path.inner());
-        let sealed = draft.get(&*self.0.backend, &key).await?;
-        let before = sealed.map(|sealed| draft.open.loaded(path, &sealed)).transpose()?;
+        let before = self.drafted(draft, path).await?;
         let state = before.as_ref().map(|loaded| &loaded.record.state);
         let now = self.now();
         let (next, effects) =
@@ -85,6 +84,13 @@ impl SecretStore {
             None => draft.delete(key),
         }
         Ok(Stepped { state: next, hits })
+    }
+
+    /// A path as the draft has it.
+    pub(super) async fn drafted(&self, draft: &Draft, path: &SecretPath) -> Result<Option<Loaded>, Error> {
+        let key = record::state_key(&draft.open.mount(path.mount())?.id, path.inner());
+        let sealed = draft.get(&*self.0.backend, &key).await?;
+        sealed.map(|sealed| draft.open.loaded(path, &sealed)).transpose()
     }
 
     async fn merged(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use homelab_tests::case::{Case, LIMIT, ask};
+use homelab_tests::case::{APP_FILE, Case, LIMIT, ask};
 use homelab_tests::load::{Answer, Intensity, Load};
 use serde_json::json;
 
@@ -44,6 +44,60 @@ async fn secret_push_and_rollback_without_a_failed_request() -> Result<()> {
     ensure!(output.status.success(), "{}", output.complaint());
     takes_over(&load, "version 1 again", since, |a| a.version == "1" && a.secret == "password=second").await?;
     nothing_failed(load).await?;
+    case.finish().await
+}
+
+/// Lets the pods of the namespace read what is sealed for `git/home/web/`.
+async fn let_pods_read(case: &Case) -> Result<String> {
+    let name = format!("sealed-{}", case.namespace);
+    let subject = json!({"serviceAccount": format!("{}/default", case.namespace)});
+    let rules = json!([{"subjects": [subject], "paths": ["git/home/web/*"], "capabilities": ["read"]}]);
+    let (kind, meta) = ("ClusterSecretPolicy", json!({"name": name}));
+    let policy =
+        json!({"apiVersion": "homelab.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": {"rules": rules}});
+    case.cluster.apply(&policy).await?;
+    Ok(name)
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_sealed_file_that_is_pushed_is_a_new_revision_and_a_rollback_brings_its_earlier_value() -> Result<()> {
+    let mut case = Case::new("sealedgit").await?;
+    let policy = let_pods_read(&case).await?;
+    case.seal("web/db.sealed.yaml", "web/db", "password: first\n").await?;
+    case.write_app("blueGreen: {keepWarm: 1h}")?;
+    case.repo.replace(APP_FILE, &format!("kv/{}/db", case.namespace), "git/home/web/db")?;
+    case.repo.push("version 1").await?;
+    case.sync("home", json!({})).await?;
+    case.settled().await?;
+    let load = Load::start(&case.url("web").await?, Intensity::default())?;
+    takes_over(&load, "the first value", Duration::ZERO, |a| a.secret == "password=first").await?;
+
+    let since = load.elapsed();
+    case.seal("web/db.sealed.yaml", "web/db", "password: second\n").await?;
+    case.repo.push("another value").await?;
+    takes_over(&load, "the second value", since, |a| a.secret == "password=second").await?;
+    case.settled().await?;
+    let written = case.daemon.cli(&case.cluster, ["kv", "put", "git/home/web/db", "password=third"]).await?;
+    ensure!(written.complaint().contains("edit in Git: web/db.sealed.yaml"), "{}", written.complaint());
+
+    let since = load.elapsed();
+    let output = case.daemon.cli(&case.cluster, ["app", "rollback", "web", "-n", &case.namespace]).await?;
+    ensure!(output.status.success(), "{}", output.complaint());
+    takes_over(&load, "the first value again", since, |a| a.secret == "password=first").await?;
+    nothing_failed(load).await?;
+
+    case.repo.write("web/bad.sealed.yaml", "homelab: sealed/1\nrepository: home\n")?;
+    case.repo.push("a file that was cut").await?;
+    let message = case.says("GitSync", "home", ("Ready", "False", "SealedFilesBroken")).await?;
+    ensure!(message.contains("web/bad.sealed.yaml"), "{message}");
+    case.forge.set_down(true);
+    case.daemon.kill().await?;
+    case.daemon.restart().await?;
+    let read = case.daemon.cli(&case.cluster, ["kv", "get", "git/home/web/db", "--field", "password"]).await?;
+    ensure!(read.text() == "second", "without the forge: {:?} {}", read.text(), read.complaint());
+    case.forge.set_down(false);
+    case.cluster.delete("homelab.dev/v1alpha1", "ClusterSecretPolicy", "", &policy).await?;
     case.finish().await
 }
 
@@ -123,8 +177,8 @@ async fn rolling_is_one_release_with_the_apps_own_name() -> Result<()> {
     let case = Case::new("rolling").await?;
     case.put("db", "password=first").await?;
     case.write_app("rolling: {}")?;
-    case.repo.replace(homelab_tests::case::APP_FILE, "  routes: [{port: http}]\n", "")?;
-    case.repo.replace(homelab_tests::case::APP_FILE, "  gates: [{name: smoke, http: {path: /healthz}}]\n", "")?;
+    case.repo.replace(APP_FILE, "  routes: [{port: http}]\n", "")?;
+    case.repo.replace(APP_FILE, "  gates: [{name: smoke, http: {path: /healthz}}]\n", "")?;
     case.repo.push("version 1").await?;
     case.sync("home", json!({})).await?;
     case.settled().await?;

@@ -2,11 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::memory::Loaded;
+use homelab_core::class::Class;
+
+use super::super::memory::{Loaded, Shown};
 use super::*;
 use crate::desired::DesiredSet;
 use crate::render::Rendered;
-use crate::source::{CommitId, GitRef};
+use crate::sealed::SealedText;
+use crate::source::{CommitId, GitRef, RepoPath};
 
 fn commit() -> CommitId {
     CommitId::parse(&"a".repeat(40)).unwrap()
@@ -19,8 +22,13 @@ fn memory(health: Health, object: ObjectRef) -> Memory {
         "spec": {"url": "https://git.example/home", "timeout": "1m"},
     }))
     .unwrap();
-    let loaded =
-        Loaded { commit: commit(), reference: GitRef::Head, rendered: Rendered::default(), trees: BTreeMap::new() };
+    let loaded = Loaded {
+        commit: commit(),
+        reference: GitRef::Head,
+        rendered: Rendered::default(),
+        sealed: Arc::new([]),
+        trees: BTreeMap::new(),
+    };
     let set = Arc::new(DesiredSet::new(commit(), Rendered::default()));
     Memory {
         settings: Some(Settings::read(&sync).unwrap()),
@@ -62,4 +70,24 @@ fn an_object_that_does_not_become_healthy_in_time_fails_and_an_app_has_its_own_t
     assert_eq!(after_minutes(&memory(Health::Current, app.clone()), 2), Verdict::Ready);
     let stalled = memory(Health::Failed("its secret is missing".into()), app);
     assert!(matches!(after_minutes(&stalled, 0), Verdict::Failed { reason: "ObjectFailed", .. }));
+}
+
+#[test]
+fn a_sealed_file_that_is_not_shown_is_said_and_a_store_that_is_away_only_where_there_are_such_files() {
+    let app = ObjectRef::namespaced("homelab.dev", "App", "web", "web");
+    let mut one = memory(Health::Current, app);
+    let mut failed = |class, with_file: bool| {
+        let error = Error::Sealed { detail: "db.sealed.yaml: it was cut".into(), class };
+        one.shown = Some(Shown { commit: commit(), failed: Some((error, Timestamp::UNIX_EPOCH)) });
+        if let (Some(in_force), true) = (&mut one.in_force, with_file) {
+            let path = RepoPath::parse("db.sealed.yaml").unwrap();
+            in_force.loaded.sealed = Arc::new([SealedText { path, text: String::new() }]);
+        }
+        after_minutes(&one, 0)
+    };
+    assert_eq!(failed(Class::Retry, false), Verdict::Ready);
+    let message = "sealed files: db.sealed.yaml: it was cut (the secrets of an earlier commit stay as they are)";
+    let (reason, passing, message) = ("SealedFilesBroken", false, message.to_owned());
+    assert_eq!(failed(Class::Invalid, true), Verdict::Failed { reason, message, passing });
+    assert!(matches!(failed(Class::Retry, true), Verdict::Progressing { reason: "SecretStoreUnavailable", .. }));
 }
