@@ -85,6 +85,10 @@ pub enum Command {
     Sync(Sync),
     /// Everything at a glance: the daemon, GitSyncs, Apps
     Status(Status),
+    /// Take away the webhook and the policy that the daemon wrote, so that pods start without it
+    ///
+    /// Everything else stays: workloads, their routes, our kinds and the store. `helm uninstall` runs it first.
+    Uninstall,
     /// Print our CustomResourceDefinitions
     PrintCrds(PrintCrds),
     /// Print completions for a shell

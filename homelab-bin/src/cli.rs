@@ -14,6 +14,7 @@ mod secrets;
 mod stamp;
 mod status;
 mod sync;
+mod uninstall;
 mod watch;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Edit(args) => with_runtime(Threads::One, edit::run(&global, args)),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),
         Command::Sync(args) => with_runtime(Threads::One, sync::run(&global, args)),
+        Command::Uninstall => with_runtime(Threads::One, uninstall::run(&global)),
         Command::Status(args) => with_runtime(Threads::One, status::run(&global, args)),
     };
     match result {

@@ -47,6 +47,8 @@ pub mod annotation {
     pub const ACCOUNT: &str = "homelab.dev/account";
     /// On pod templates: exact `path@version` of each secret, comma separated.
     pub const SECRETS: &str = "homelab.dev/secrets";
+    /// On what makes pods: RFC 3339 time at which it was made to try again after a refusal.
+    pub const NUDGED_AT: &str = "homelab.dev/nudged-at";
     /// On anything that a GitSync applied: `never` keeps it, `confirm` asks first.
     pub const PRUNE: &str = "homelab.dev/prune";
     /// On a pruned-with-`confirm` object: its uid, written by a person who agrees.

@@ -3,29 +3,30 @@
 //! Level-triggered: after any change the whole [`PolicySet`] is built anew from what is. Until every watch has listed
 //! once nothing is in force, so that a half-read cluster never allows or denies wrongly.
 
-use std::future::ready;
 use std::time::Duration;
 
-use futures::stream::{BoxStream, SelectAll};
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use homelab_core::events::{EventType, Events};
 use homelab_core::meta::{Account, GROUP, ObjectRef, manager};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::reflector::Store;
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::follow::{Signals, follow};
 use crate::Error;
 use crate::api::v1alpha1::{ClusterSecretPolicy, PolicyStatus, SecretPolicy};
 use crate::policy::{PolicySet, Problem, SharedPolicies};
 
+mod follow;
+pub mod pods;
 mod report;
 
 /// Changes that come together are taken together.
@@ -49,9 +50,6 @@ pub struct Context {
 
 type Guarded<K> = DeserializeGuard<K>;
 
-/// A watch has something new; `true` when its first list is complete.
-type Signals = SelectAll<BoxStream<'static, (usize, bool)>>;
-
 /// Runs until `shutdown`. Trouble with the API server is waited out with the last known policies in force.
 pub async fn run(context: Context) -> Result<(), Error> {
     let mut signals = Signals::new();
@@ -59,8 +57,15 @@ pub async fn run(context: Context) -> Result<(), Error> {
         Some(namespaces) => namespaces.iter().map(|ns| Api::namespaced(context.client.clone(), ns)).collect(),
         None => vec![Api::all(context.client.clone())],
     };
-    let namespaced: Vec<_> = scopes.into_iter().map(|api| follow::<SecretPolicy>(api, &mut signals)).collect();
-    let cluster = follow::<ClusterSecretPolicy>(Api::all(context.client.clone()), &mut signals);
+    let namespaced: Vec<_> = scopes
+        .into_iter()
+        .map(|api| follow::<Guarded<SecretPolicy>>(api, watcher::Config::default(), &mut signals))
+        .collect();
+    let cluster = follow::<Guarded<ClusterSecretPolicy>>(
+        Api::all(context.client.clone()),
+        watcher::Config::default(),
+        &mut signals,
+    );
     let mut missing: Vec<bool> = vec![true; signals.len()];
     let mut due = Instant::now() + SETTLE;
     loop {
@@ -80,34 +85,6 @@ pub async fn run(context: Context) -> Result<(), Error> {
             }
         }
     }
-}
-
-/// Begins a watch; its signals go to `signals`.
-fn follow<K>(api: Api<Guarded<K>>, signals: &mut Signals) -> Store<Guarded<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let index = signals.len();
-    let (store, writer) = reflector::store();
-    let events = reflector::reflector(writer, watcher(api, watcher::Config::default())).default_backoff();
-    signals.push(signal(index, events).boxed());
-    store
-}
-
-fn signal<K: Resource<DynamicType = ()> + Send>(
-    index: usize,
-    events: impl Stream<Item = watcher::Result<watcher::Event<Guarded<K>>>> + Send,
-) -> impl Stream<Item = (usize, bool)> + Send {
-    let meaning = move |event| match event {
-        Ok(watcher::Event::InitDone) => Some((index, true)),
-        Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_)) => Some((index, false)),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::warn!(kind = %K::kind(&()), %error, "policies can not be watched; trying again");
-            None
-        }
-    };
-    events.filter_map(move |event| ready(meaning(event)))
 }
 
 /// Puts what is in force and tells every policy about it.

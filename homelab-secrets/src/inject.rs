@@ -23,7 +23,9 @@ mod webhook;
 mod wish;
 
 pub use annotation::{Wanted, format_annotation, parse_annotation};
-pub use webhook::{WebhookSettings, WebhookTarget, validating_policy, webhook_configuration};
+#[cfg(feature = "controller")]
+pub(crate) use webhook::WEBHOOK;
+pub use webhook::{WebhookSettings, WebhookTarget, policy_name, validating_policy, webhook_configuration};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,8 @@ pub const AGENT_ROOT: &str = "/homelab/secrets";
 pub const TOKEN_FOLDER: &str = "/var/run/secrets/homelab.dev";
 /// Version of what [`inject`] writes into the agent's environment.
 pub const FORMAT: u32 = 1;
+/// Exit code of the agent that gave up because something was away (EX_TEMPFAIL of sysexits.h).
+pub const TEMPORARY: i32 = 75;
 /// Value of the label that opts a pod in.
 pub const OPTED_IN: (&str, &str) = (label::INJECT, "true");
 

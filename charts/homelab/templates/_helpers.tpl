@@ -7,6 +7,11 @@
 {{- end }}
 {{- end }}
 
+{{/* Name of the webhook configuration that the daemon writes. */}}
+{{- define "homelab.webhook" -}}
+{{- if eq .Release.Namespace "homelab" }}homelab{{ else }}homelab-{{ .Release.Namespace }}{{ end }}
+{{- end }}
+
 {{- define "homelab.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

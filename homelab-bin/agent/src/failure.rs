@@ -13,6 +13,17 @@ pub(crate) enum Patience {
     Long,
 }
 
+impl Patience {
+    /// What the daemon reads of the container's end (sysexits.h): EX_CONFIG, EX_NOPERM, EX_TEMPFAIL.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::None => 78,
+            Self::Short => 77,
+            Self::Long => 75,
+        }
+    }
+}
+
 /// A failure in words, without any secret.
 #[derive(Debug)]
 pub(crate) struct Failure {

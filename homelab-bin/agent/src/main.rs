@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("giving up: {failure}"));
-            ExitCode::FAILURE
+            ExitCode::from(failure.patience.exit_code())
         }
     }
 }

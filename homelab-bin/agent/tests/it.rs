@@ -188,7 +188,7 @@ fn a_refusal_ends_in_one_clear_line() {
         pod.deadline = 0;
         let output = pod.run(&fake);
         let log = stderr(&output);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(77));
         assert!(log.starts_with("homelab-agent: giving up: kv/web/db@3") && log.contains(expect), "{log}");
         assert_eq!(log.lines().count(), 1);
         assert_eq!(std::fs::read_dir(pod.file("")).unwrap().count(), 0, "nothing is written");

@@ -1,4 +1,4 @@
-//! What only the leader does: the controllers of GitSyncs and Apps, joined by the adapters.
+//! What only the leader does: the controllers of GitSyncs and Apps, joined by the adapters, and the care for pods.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use homelab_mesh::backend::choose::Routers;
 use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
 
 use super::settings::Settings;
-use super::{Daemon, Shared, servers};
+use super::{Daemon, Shared, publish, servers};
 use crate::adapters::artifacts::TreeArtifacts;
 use crate::adapters::sealed_files::StoreMount;
 use crate::adapters::secrets::StoreVersions;
 use crate::adapters::traffic::MeshTraffic;
 
-/// Runs both controllers until the daemon stops or one of them ends.
+/// Runs all controllers until the daemon stops or one of them ends.
 pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
     let settings = &daemon.settings;
     let git = settings.data("git");
@@ -37,9 +37,24 @@ pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
     );
     let rollout = rollout(daemon, shared, Trees::new(source, git), watches)?;
     let rollout = homelab_rollout::controller::run(rollout, stop.cancelled_owned());
-    let (gitops, rollout) =
-        (async { gitops.await.context("run GitSyncs") }, async { rollout.await.context("run Apps") });
-    tokio::try_join!(gitops, rollout).map(|_| ())
+    let pods = homelab_secrets::controller::pods::run(pods(daemon));
+    let (gitops, rollout, pods) =
+        (async { gitops.await.context("run GitSyncs") }, async { rollout.await.context("run Apps") }, async {
+            pods.await.context("care for pods")
+        });
+    tokio::try_join!(gitops, rollout, pods).map(|_| ())
+}
+
+fn pods(daemon: &Daemon) -> homelab_secrets::controller::pods::Context {
+    let settings = &daemon.settings;
+    homelab_secrets::controller::pods::Context {
+        client: daemon.clients.own(),
+        namespaces: settings.only(),
+        webhook: settings.cluster_name(),
+        left_alone: publish::left_alone(settings),
+        events: events(&daemon.clients, settings, manager::SECRETS),
+        shutdown: daemon.stop.clone(),
+    }
 }
 
 fn gitops(

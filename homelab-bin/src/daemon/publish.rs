@@ -98,25 +98,34 @@ pub(super) async fn webhook(client: &Client, settings: &Settings, authority: &Au
         tracing::info!("no --webhook-url: pods outside Apps get no secrets from this daemon");
         return Ok(());
     }
+    let wish = webhook_settings(settings, authority.certificate.clone());
+    let [policy, binding] = validating_policy(&wish);
+    for object in [webhook_configuration(&wish), policy, binding] {
+        apply(client, &object).await?;
+    }
+    Ok(())
+}
+
+/// Namespaces whose pods the webhook never sees.
+pub(super) fn left_alone(settings: &Settings) -> Vec<String> {
+    webhook_settings(settings, String::new()).left_alone()
+}
+
+fn webhook_settings(settings: &Settings, ca_pem: String) -> WebhookSettings {
     let target = match &settings.args.webhook_url {
         Some(url) => WebhookTarget::Url(url.clone()),
         None => {
             WebhookTarget::Service { namespace: settings.home.clone(), name: settings.args.service.clone(), port: 443 }
         }
     };
-    let wish = WebhookSettings {
+    WebhookSettings {
         name: settings.cluster_name(),
-        ca_pem: authority.certificate.clone(),
+        ca_pem,
         target,
         namespaces: settings.only(),
         // On a host there is no pod of ours to keep startable.
         own_namespace: settings.in_cluster.then(|| settings.home.clone()),
-    };
-    let [policy, binding] = validating_policy(&wish);
-    for object in [webhook_configuration(&wish), policy, binding] {
-        apply(client, &object).await?;
     }
-    Ok(())
 }
 
 async fn apply(client: &Client, object: &Value) -> Result<()> {

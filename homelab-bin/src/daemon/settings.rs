@@ -65,8 +65,13 @@ impl Settings {
 
     /// Name of the cluster-scoped objects of this daemon.
     pub fn cluster_name(&self) -> String {
-        if self.home == HOME { HOME.to_owned() } else { format!("{HOME}-{}", self.home) }
+        cluster_name(&self.home)
     }
+}
+
+/// Name of the cluster-scoped objects of the daemon in namespace `home`.
+pub(crate) fn cluster_name(home: &str) -> String {
+    if home == HOME { HOME.to_owned() } else { format!("{HOME}-{home}") }
 }
 
 fn home(global: &Global, args: &args::Daemon, pod: Option<&str>) -> String {

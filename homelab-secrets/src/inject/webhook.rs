@@ -36,6 +36,17 @@ pub enum WebhookTarget {
     },
 }
 
+/// Name of the webhook in its configuration; the API server names it in each refusal.
+pub(crate) const WEBHOOK: &str = "pods.inject.homelab.dev";
+impl WebhookSettings {
+    /// Namespaces whose pods are never touched: a webhook that is down must not keep the cluster or itself from starting.
+    pub fn left_alone(&self) -> Vec<String> {
+        let mut never = vec!["kube-system".to_owned()];
+        never.extend(self.own_namespace.clone());
+        never
+    }
+}
+
 /// Path of the webhook.
 pub(super) const PATH: &str = "/mutate/pods";
 
@@ -53,7 +64,7 @@ pub fn webhook_configuration(settings: &WebhookSettings) -> Value {
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": settings.name},
         "webhooks": [{
-            "name": "pods.inject.homelab.dev",
+            "name": WEBHOOK,
             "admissionReviewVersions": ["v1"],
             "clientConfig": client,
             "failurePolicy": "Fail",
@@ -68,10 +79,15 @@ pub fn webhook_configuration(settings: &WebhookSettings) -> Value {
     })
 }
 
+/// Name of the policy behind the webhook configuration `webhook`; the API server names it in each refusal.
+pub fn policy_name(webhook: &str) -> String {
+    format!("{webhook}-injected-pods")
+}
+
 /// The ValidatingAdmissionPolicy and its binding: an opted-in pod without our parts is refused, also while the daemon is
 /// down or its webhook configuration is gone.
 pub fn validating_policy(settings: &WebhookSettings) -> [Value; 2] {
-    let name = format!("{}-injected-pods", settings.name);
+    let name = policy_name(&settings.name);
     let agent = format!(
         "has(object.spec.initContainers) && object.spec.initContainers.exists(c, c.name == '{AGENT}' && has(c.env) && \
          c.env.exists(e, e.name == 'HOMELAB_SECRETS'))"
@@ -124,11 +140,9 @@ fn object_selector() -> Value {
     json!({"matchLabels": {label: value}})
 }
 
-/// Never kube-system nor our own namespace: a webhook that is down must not keep the cluster or itself from starting.
 fn namespace_selector(settings: &WebhookSettings) -> Value {
     let key = "kubernetes.io/metadata.name";
-    let mut never = vec!["kube-system"];
-    never.extend(settings.own_namespace.as_deref());
+    let never = settings.left_alone();
     let mut expressions = vec![json!({"key": key, "operator": "NotIn", "values": never})];
     if let Some(namespaces) = &settings.namespaces {
         expressions.push(json!({"key": key, "operator": "In", "values": namespaces}));

@@ -110,3 +110,85 @@ async fn a_pod_outside_apps_gets_its_secret_or_does_not_start() -> Result<()> {
     ensure!(error.contains("kv/other/db"), "a denied path must be named: {error:?}");
     case.finish().await
 }
+
+fn deployment(namespace: &str, secrets: &str) -> Value {
+    let mut template = pod(namespace, secrets);
+    let labels =
+        template["metadata"]["labels"].as_object_mut().map(|labels| labels.insert("app".into(), "owned".into()));
+    assert!(labels.is_some(), "the pod has labels");
+    template["metadata"]["namespace"].take();
+    template["metadata"]["name"].take();
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "owned", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "owned"}},
+            "template": {"metadata": template["metadata"], "spec": template["spec"]}},
+    })
+}
+
+/// The one pod of the Deployment that lives.
+async fn owned_pod(case: &Case) -> Result<Value, String> {
+    let pods =
+        case.cluster.list("v1", "Pod", &case.namespace, "app=owned").await.map_err(|error| format!("{error:#}"))?;
+    let of =
+        |pod: &Value| pod["metadata"]["labels"]["app"] == "owned" && pod["metadata"]["deletionTimestamp"].is_null();
+    match pods.into_iter().filter(of).collect::<Vec<_>>().as_slice() {
+        [pod] => Ok(pod.clone()),
+        pods => Err(format!("{} pods", pods.len())),
+    }
+}
+
+async fn has_secret(case: &Case, value: &str) -> Result<()> {
+    wait::until("the pod to have its secret", LIMIT, async || {
+        let pod = owned_pod(case).await?;
+        let address = pod["status"]["podIP"].as_str().ok_or("no address yet")?;
+        let answer = homelab_tests::case::ask(&format!("http://{address}:8080/")).await;
+        let answer = answer.map_err(|error| format!("{error:#}"))?;
+        if answer["secret"]["password"] == value { Ok(()) } else { Err("the pod has no secret".into()) }
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn who_was_refused_while_the_daemon_was_away_is_woken() -> Result<()> {
+    let mut case = Case::new("nudge").await?;
+    let ns = case.namespace.clone();
+    case.put("db", "password=first").await?;
+    allow(&case).await?;
+    case.daemon.kill().await?;
+    case.cluster.apply(&deployment(&ns, &format!("kv/{ns}/db=files:/run/secrets/db"))).await?;
+    wait::until("the pods to be refused", LIMIT, async || {
+        let events = case.cluster.list("v1", "Event", &ns, "").await.map_err(|error| format!("{error:#}"))?;
+        let refused =
+            |event: &Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("homelab");
+        if events.iter().any(refused) { Ok(()) } else { Err(format!("{} events", events.len())) }
+    })
+    .await?;
+    case.daemon.restart().await?;
+    has_secret(&case, "first").await?;
+    let sets = case.cluster.list("apps/v1", "ReplicaSet", &ns, "").await?;
+    let woken = sets.iter().any(|set| set["metadata"]["annotations"]["homelab.dev/nudged-at"].is_string());
+    ensure!(woken, "Kubernetes tried again by itself before it was asked to");
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_pod_that_slipped_past_the_webhook_is_made_anew() -> Result<()> {
+    let mut case = Case::new("slipped").await?;
+    let ns = case.namespace.clone();
+    case.put("db", "password=first").await?;
+    allow(&case).await?;
+    case.daemon.kill().await?;
+    let gone = case.daemon.cli(&case.cluster, ["uninstall"]).await?;
+    ensure!(gone.status.success() && gone.complaint().contains("MutatingWebhookConfiguration"), "{}", gone.complaint());
+    case.cluster.apply(&deployment(&ns, &format!("kv/{ns}/db=files:/run/secrets/db"))).await?;
+    case.cluster.wait_healthy(("apps/v1", "Deployment", ns.as_str(), "owned"), LIMIT).await?;
+    let slipped = owned_pod(&case).await.map_err(anyhow::Error::msg)?;
+    ensure!(slipped["spec"]["initContainers"].is_null(), "nobody was there to add the agent");
+    case.daemon.restart().await?;
+    has_secret(&case, "first").await?;
+    let said = case.cluster.list("v1", "Event", &ns, "").await?;
+    ensure!(said.iter().any(|event| event["reason"] == "NotInjected"), "no Event says why the pod went");
+    case.finish().await
+}

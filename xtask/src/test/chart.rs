@@ -12,7 +12,14 @@ use crate::{paths, programs, shell::Cmd};
 const CASES: &[(&[&str], &[&str])] = &[
     (
         &[],
-        &["kind: Deployment", "kind: PersistentVolumeClaim", "name: homelab-admin", "!grafana_dashboard", "!hostPath:"],
+        &[
+            "helm.sh/hook: pre-delete",
+            "kind: Deployment",
+            "kind: PersistentVolumeClaim",
+            "name: homelab-admin",
+            "!grafana_dashboard",
+            "!hostPath:",
+        ],
     ),
     (&["image.repository=r.example/h", "image.tag=t1"], &["image: r.example/h:t1"]),
     (&["agent.image.repository=r.example/a", "agent.image.tag=t2"], &["--agent-image=r.example/a:t2"]),
