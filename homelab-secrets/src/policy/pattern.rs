@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::sys_paths::SYS;
+use super::sys_paths::{AUTH, SYS};
 use crate::sealed::GIT_MOUNT;
 
 /// A pattern of logical paths.
@@ -82,8 +82,9 @@ impl Pattern {
                         .into(),
             });
         }
-        if literal(0) == Some(SYS) {
-            let reason = "the care of the store belongs to no namespace: write a ClusterSecretPolicy";
+        if matches!(literal(0), Some(SYS | AUTH)) {
+            let reason =
+                "the care of the store, and who comes in, belongs to no namespace: write a ClusterSecretPolicy";
             return Err(PatternError { text: text.into(), reason: reason.into() });
         }
         let mount_is_literal = literal(0).is_some_and(|mount| !mount.is_empty());

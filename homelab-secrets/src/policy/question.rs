@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::kv_paths::{KvPath, api_path};
-use super::sys_paths::{git_secret, is_care, needs_sudo, on_care};
+use super::sys_paths::{git_secret, is_care, is_entry, needs_sudo, on_care};
 use super::{Access, Capability, Holder, Policy, Ruling};
 
 /// In which of the two ways a path is written.
@@ -79,7 +79,7 @@ pub fn explain(
 
 /// What policies of secrets are asked for when an API path is.
 fn behind(api: &str, needs: Capability) -> Option<(String, Capability)> {
-    if is_care(api) {
+    if is_care(api) || is_entry(api) {
         return Some((api.to_owned(), on_care(needs)));
     }
     let kv = || KvPath::parse(api).and_then(|kv| Some((kv.secret(), kv.verb.on_secret(needs)?)));

@@ -1,14 +1,20 @@
 //! Paths that are about no secret and yet have a logical name: the care of the store, and sealed files in Git.
 //!
-//! Below `sys/` policies by API path decide. What cares for the store as a whole (its keys, its seal) can be given by a
-//! ClusterSecretPolicy, too, under the same path: `sys/rotate` with `sudo`. So can the files of a Git repository, under
-//! `git/REPOSITORY/PATH`.
+//! Below `sys/` and `auth/` policies by API path decide. What cares for the store as a whole (its keys, its seal), and who
+//! comes in and what they may (logins, roles, policies in Vault's language), can be given by a ClusterSecretPolicy, too, under
+//! the same path: `sys/rotate` with `sudo`. So can the files of a Git repository, under `git/REPOSITORY/PATH`.
 
 use super::Capability;
 use crate::sealed::GIT_MOUNT;
 
 /// The first part of system paths. No mount has this name.
 pub const SYS: &str = "sys";
+
+/// The first part of the paths of logins. No mount has this name.
+pub const AUTH: &str = "auth";
+
+/// Logins, and policies in Vault's language: each with all below it.
+const ENTRY: [&str; 6] = ["sys/auth", "sys/policies/acl", "sys/policy", "auth/kubernetes", "auth/jwt", "auth/approle"];
 
 const CARE: [&str; 6] = [
     "sys/seal",
@@ -24,7 +30,12 @@ pub fn is_care(api: &str) -> bool {
     CARE.contains(&api) || api == "sys/homelab/keys" || api.starts_with("sys/homelab/keys/")
 }
 
-/// What a capability on a path of care means where policies of secrets are asked: to look is `read`, all else `sudo`.
+/// Whether the path is about who comes in, and what they may.
+pub fn is_entry(api: &str) -> bool {
+    ENTRY.iter().any(|path| api.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// What a capability on a path of care or entry means where policies of secrets are asked: to look is `read`, all else `sudo`.
 pub fn on_care(needs: Capability) -> Capability {
     match needs {
         Capability::Read | Capability::List => Capability::Read,
@@ -59,7 +70,7 @@ pub fn git_secret(api: &str, needs: Capability) -> Option<(String, Capability)> 
 
 /// The API path and need of a deed on `sys/…` or `git/…`; none for any other path.
 pub fn system_api(path: &str, deed: Capability) -> Option<(String, Capability)> {
-    if path.starts_with("sys/") {
+    if path.starts_with("sys/") || path.starts_with("auth/") {
         return Some((path.into(), if deed == Capability::Sudo { Capability::Update } else { deed }));
     }
     let rest = path.strip_prefix("git/")?.trim_end_matches('/');
@@ -101,6 +112,14 @@ mod tests {
         assert_eq!(system_api("kv/web/db", Read), None);
         assert!(git_secret("sys/homelab/git/home/open", Update).is_none() && git_secret("sys/mounts", Read).is_none());
         assert!(!is_care("sys/mounts") && !is_care("sys/homelab/keysx") && !is_care("sys/homelab/git/home"));
+        for entry in
+            ["sys/auth", "sys/auth/jwt", "sys/policies/acl/a", "sys/policy/a", "auth/kubernetes/role/a", "auth/jwt"]
+        {
+            assert!(is_entry(entry) && !is_care(entry), "{entry}");
+        }
+        for other in ["sys/authority", "sys/policies", "auth/token/create", "auth", "kv/auth/jwt", "sys/mounts"] {
+            assert!(!is_entry(other), "{other}");
+        }
         assert!(needs_sudo("sys/auth/jwt", Read) && !needs_sudo("sys/auth", Read));
         assert!(needs_sudo("sys/homelab/keys/slots/x", Delete) && !needs_sudo("sys/key-status", Read));
     }

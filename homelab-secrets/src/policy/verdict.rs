@@ -6,7 +6,7 @@ use std::sync::Arc;
 use homelab_core::meta::{Account, ObjectRef};
 
 use super::kv_paths::api_path;
-use super::sys_paths::{SYS, needs_sudo};
+use super::sys_paths::{AUTH, SYS, needs_sudo};
 use super::{Capability, Decision, Identity, RuleRef};
 use crate::sealed::GIT_MOUNT;
 
@@ -110,7 +110,7 @@ impl Denial {
         let subject = match identity {
             Identity::ServiceAccount { account, .. }
                 if path.split('/').nth(1) == Some(&account.namespace)
-                    && path.split('/').next().is_none_or(|mount| mount != SYS && mount != GIT_MOUNT) =>
+                    && path.split('/').next().is_none_or(|mount| ![SYS, AUTH, GIT_MOUNT].contains(&mount)) =>
             {
                 let Account { namespace, name } = account;
                 return format!(

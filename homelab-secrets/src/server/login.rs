@@ -69,9 +69,8 @@ pub(super) async fn configure(
         (Some((name, "")), Op::Write) => !state.has_role(kind, name).await?,
         _ => false,
     };
-    let api = asked.api();
     let needs = if makes { crate::policy::Capability::Create } else { asked.op.needs() };
-    state.allow(caller, &crate::policy::Access { api: &api, needs, sudo: false, secret: None })?;
+    state.allow_entry(caller, asked, (needs, false))?;
     if !auth_mounts::is_on(state, kind).await? {
         return Err(Refused::no_route(&asked.path));
     }

@@ -18,7 +18,7 @@ use super::tokens::{Hash, Session};
 use super::{MAX_BODY, ServerState};
 use crate::audit::shown_path;
 use crate::policy::kv_paths::KvPath;
-use crate::policy::sys_paths::on_care;
+use crate::policy::sys_paths::{is_entry, on_care};
 use crate::policy::{Access, Capability, Policy as _, Ruling};
 
 /// What is to be done, whatever method it came by.
@@ -189,10 +189,21 @@ impl ServerState {
         }
     }
 
-    /// The same for a path that is about no secret.
+    /// The same for a path that is about no secret. Who comes in, and what they may, a ClusterSecretPolicy can give, too.
     pub(super) fn allow_system(&self, caller: &Caller, asked: &Asked, sudo: bool) -> Result<(), Refused> {
+        self.allow_entry(caller, asked, (asked.op.needs(), sudo))
+    }
+
+    /// The same where the need is not the method's.
+    pub(super) fn allow_entry(
+        &self,
+        caller: &Caller,
+        asked: &Asked,
+        (needs, sudo): (Capability, bool),
+    ) -> Result<(), Refused> {
         let api = asked.api();
-        self.allow(caller, &Access { api: &api, needs: asked.op.needs(), sudo, secret: None })
+        let secret = is_entry(&asked.path).then(|| (asked.path.as_str(), on_care(needs)));
+        self.allow(caller, &Access { api: &api, needs, sudo, secret })
     }
 
     /// The same for the care of the store. A ClusterSecretPolicy can give it, too: to look is `read`, all else `sudo`.

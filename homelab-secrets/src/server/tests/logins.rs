@@ -270,3 +270,58 @@ async fn a_pods_token_ends_with_the_pod() {
     *s.gone.lock().unwrap() = None;
     assert_eq!(reads(&other).await, 200);
 }
+
+/// Rights by the objects of the cluster, as the chart gives them to its administrator.
+struct Administrator;
+
+impl Policy for Administrator {
+    fn decide(&self, who: &Identity, path: &str, capability: Capability) -> Decision {
+        let admin = matches!(who, Identity::ServiceAccount { account, .. } if account.name == "admin");
+        let looker = matches!(who, Identity::ServiceAccount { account, .. } if account.name == "looker");
+        let inside = ["sys/", "auth/"].iter().any(|start| path.starts_with(start));
+        match inside && (admin || (looker && capability == Capability::Read)) {
+            true => Decision::Allow,
+            false => Decision::Deny { why: "no rule".into() },
+        }
+    }
+}
+
+#[tokio::test]
+async fn logins_and_policies_can_be_given_by_the_objects_of_the_cluster() {
+    let first = Server::new(vec![]).await;
+    let kubernetes: Option<Arc<dyn Authenticator>> = Some(Arc::new(Trusting(first.host.clone(), first.gone.clone())));
+    let config = ServerConfig {
+        store: first.store.clone(),
+        policy: Arc::new(Administrator),
+        host: first.host.clone(),
+        kubernetes,
+    };
+    let s = Server { router: router(ServerState::new(config, None).unwrap()), ..first };
+    let (admin, looker, other) =
+        (s.login("homelab/admin").await, s.login("homelab/looker").await, s.login("web/web").await);
+    let role = json!({
+        "audience": "vault", "bound_service_account_names": "eso", "bound_service_account_namespaces": "eso",
+        "token_policies": "eso",
+    });
+    let policy = json!({ "policy": r#"path "kv/data/eso/*" { capabilities = ["read"] }"# });
+    for (method, path, body, done) in [
+        ("PUT", "sys/policies/acl/eso", policy, 204),
+        ("POST", "sys/auth/approle", json!({ "type": "approle" }), 204),
+        ("POST", "auth/kubernetes/role/eso", role, 204),
+        ("POST", "auth/approle/role/ci", json!({ "token_policies": "eso" }), 204),
+        ("GET", "auth/kubernetes/role/eso", Value::Null, 200),
+        ("GET", "sys/policies/acl/eso", Value::Null, 200),
+        ("LIST", "auth/approle/role", Value::Null, 200),
+        ("POST", "auth/approle/role/ci/secret-id", json!({}), 200),
+        ("DELETE", "auth/approle/role/ci", Value::Null, 204),
+    ] {
+        assert_eq!(s.ask(&other, method, path, body.clone()).await.0, 403, "{method} {path}");
+        let looks = matches!(method, "GET" | "LIST");
+        assert_eq!(s.ask(&looker, method, path, body.clone()).await.0 == 403, !looks, "{method} {path}");
+        let (status, answer) = s.ask(&admin, method, path, body).await;
+        assert_eq!(status, done, "{method} {path}: {answer}");
+    }
+    assert_eq!(s.ask(&admin, "POST", "auth/token/create", json!({})).await.0, 403, "tokens are another matter");
+    let login = json!({ "role": "eso", "jwt": "eso/eso@vault" });
+    assert_eq!(s.ask("", "POST", "auth/kubernetes/login", login).await.0, 200);
+}
