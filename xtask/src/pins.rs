@@ -45,6 +45,9 @@ pub(crate) enum Source {
         /// Whether C is linked in.
         #[serde(default)]
         cgo: bool,
+        /// What is left out of the module that it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parts: Option<Parts>,
     },
     /// Taken out of a Python package.
     Wheel {
@@ -56,6 +59,19 @@ pub(crate) enum Source {
     },
     /// Compiled from a C file of ours.
     C,
+}
+
+/// A Go module of which not everything is built.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Parts {
+    /// Its path.
+    pub(crate) module: String,
+    /// Files of it, and those of the wrapper that take their places.
+    pub(crate) replace: BTreeMap<String, String>,
+    /// Files of it that are kept beside the program.
+    #[serde(default)]
+    pub(crate) keep: Vec<String>,
 }
 
 /// Debian packages of this machine, by purpose.

@@ -1,6 +1,7 @@
 //! Programs from outside: built or downloaded once, kept in the cache by pin, found under one folder.
 
 mod build;
+mod parts;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,8 @@ pub(crate) const CLUSTER: &[&str] = &["pause", "helm-kubectl", "kubernetes", "et
 pub(crate) const IMAGE: &[&str] = &["helm-kubectl", "kustomize"];
 /// Clients of the secret server, and what they are compared with.
 pub(crate) const CLIENTS: &[&str] = &["openbao", "hvac", "requests", "urllib3", "certifi", "idna"];
+/// External Secrets' controller, and the definitions of its kinds.
+pub(crate) const EXTERNAL_SECRETS: &[&str] = &["external-secrets"];
 /// The programs that run the checks.
 pub(crate) const CHECKS: &[&str] = &["cargo-nextest", "cargo-deny"];
 

@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::parts;
 use crate::{
     debian, paths,
-    pins::{self, Program, Source},
+    pins::{self, Parts, Program, Source},
     shell::Cmd,
 };
 
@@ -32,7 +33,7 @@ pub(crate) fn make(name: &str, pin: &Program, dir: &Path) -> Result<()> {
     let out = work.0.join("out");
     paths::make(&out)?;
     match &pin.source {
-        Source::Go { ldflags, cgo } => compile_go(name, &work.0, &out, ldflags, *cgo)?,
+        Source::Go { ldflags, cgo, parts } => compile_go(name, (&work.0, &out), (ldflags, *cgo), parts.as_ref())?,
         Source::Wheel { package, unpack } => take_out(package, unpack, &pin.files, &work.0, &out)?,
         Source::C => compile_c(name, &out)?,
     }
@@ -100,8 +101,14 @@ fn go(dir: &Path) -> Cmd {
     Cmd::new("go").dir(dir).env("GOFLAGS", "-buildvcs=false").env("GOWORK", "off")
 }
 
-fn compile_go(name: &str, work: &Path, out: &Path, ldflags: &str, cgo: bool) -> Result<()> {
+fn compile_go(
+    name: &str,
+    (work, out): (&Path, &Path),
+    (ldflags, cgo): (&str, bool),
+    parts: Option<&Parts>,
+) -> Result<()> {
     copy_sources(name, work)?;
+    let copy = parts.map(|parts| parts::cut(work, parts, || go(work))).transpose()?;
     // A wrapper with a main package of its own is built; one without names its program in a `tool` line.
     let target = if work.join("main.go").exists() { "." } else { "tool" };
     let flags = format!("-s -w {ldflags}");
@@ -111,7 +118,11 @@ fn compile_go(name: &str, work: &Path, out: &Path, ldflags: &str, cgo: bool) -> 
         .arg(format!("{}/", out.display()))
         .arg(target)
         .quiet()
-        .context("Go 1.26 or newer is needed; `go version` tells which one is on PATH")
+        .context("Go 1.26 or newer is needed; `go version` tells which one is on PATH")?;
+    match (copy, parts) {
+        (Some(copy), Some(parts)) => parts::keep(&copy, parts, out),
+        _ => Ok(()),
+    }
 }
 
 fn pip(package: &str, dir: &Path) -> Result<()> {

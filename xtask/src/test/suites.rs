@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Options, Report, nextest, step};
-use crate::{paths, programs, shell::Cmd};
+use crate::{cargo, cluster, paths, programs, shell::Cmd};
 
 /// A suite: how it is called, what it depends on and how it is run.
 #[derive(Debug)]
@@ -28,8 +28,18 @@ pub(crate) struct Suite {
 }
 
 /// All suites.
-const SUITES: &[Suite] =
-    &[Suite { name: "clients", paths: &["homelab-secrets", "xtask/pins.toml"], minutes: 4, run: clients }];
+const SUITES: &[Suite] = &[
+    Suite { name: "clients", paths: &["homelab-secrets", "xtask/pins.toml"], minutes: 4, run: clients },
+    Suite {
+        name: "external-secrets",
+        paths: &["homelab-secrets", "tests/tests/external_secrets", "xtask/pins.toml"],
+        minutes: 9,
+        run: external_secrets,
+    },
+];
+
+/// The cluster of suites that need one.
+const CLUSTER: &str = "peers";
 
 /// `bao` and `hvac` against the secret server, and OpenBao's server beside it.
 fn clients() -> Result<Counts> {
@@ -40,6 +50,23 @@ fn clients() -> Result<Counts> {
     let bao = programs.path("bao")?.as_os_str().to_owned();
     let env = [("HOMELAB_TEST_BAO".to_owned(), bao), ("HOMELAB_TEST_PYTHONPATH".to_owned(), python)];
     nextest::target("clients", &env)
+}
+
+/// External Secrets' controller against the daemon's secret server, on a cluster.
+fn external_secrets() -> Result<Counts> {
+    let programs = programs::ensure(programs::EXTERNAL_SECRETS)?;
+    let program = programs.path("external-secrets")?.as_os_str().to_owned();
+    let homelab = cargo::HOMELAB.build()?;
+    let cluster = cluster::fresh(CLUSTER, None)?;
+    let mut env = cluster.env()?;
+    env.push(("HOMELAB_TEST_EXTERNAL_SECRETS".to_owned(), program));
+    env.push(("HOMELAB_BIN".to_owned(), homelab.into_os_string()));
+    let counts = nextest::target("external_secrets", &env);
+    if !matches!(&counts, Ok(counts) if counts.failed == 0) {
+        super::core::keep_logs(&cluster);
+    }
+    cluster::down(CLUSTER, None)?;
+    counts
 }
 
 /// When a suite passed last.
