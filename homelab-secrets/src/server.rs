@@ -21,6 +21,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
+use homelab_core::meta::Account;
 use jiff::Timestamp;
 
 use crate::Error;
@@ -53,6 +54,7 @@ mod sealed;
 mod sys;
 mod token_api;
 mod tokens;
+mod versions;
 
 pub use fetch::Fetch;
 #[cfg(feature = "oidc")]
@@ -154,6 +156,8 @@ pub struct ServerOptions {
     pub api_server: Option<Arc<dyn Fetch>>,
     /// Where the store and its key lie, for who cares for it; none: it is not said.
     pub place: Option<StorePlace>,
+    /// The ServiceAccount of a daemon that runs elsewhere and rolls secrets out; none: there is no such daemon.
+    pub daemon: Option<Account>,
 }
 
 impl Default for ServerOptions {
@@ -166,6 +170,7 @@ impl Default for ServerOptions {
             fetch: None,
             api_server: None,
             place: None,
+            daemon: None,
         }
     }
 }
@@ -319,6 +324,7 @@ impl ServerState {
             Route::AcceptRollback => key_care::accept_rollback(self, caller, asked).await,
             Route::PolicyTest => policy_test::test(self, caller, asked).await,
             Route::Git(rest) => sealed::serve(self, caller, asked, rest).await,
+            Route::Versions(rest) => versions::serve(self, caller, asked, rest).await,
             Route::Auth(AuthKind::Token, rest) => token_api::serve(self, caller, asked, rest).await,
             Route::Auth(kind, rest) => login::configure(self, caller, asked, (kind, rest)).await,
             Route::KvConfig(mount) => mounts::config(self, caller, asked, mount).await,

@@ -30,6 +30,7 @@ mod sealed;
 mod step;
 mod value;
 mod vault;
+mod versions;
 mod witness;
 mod write;
 
@@ -41,10 +42,10 @@ pub use path::{Folder, SecretPath};
 #[cfg(feature = "server")]
 pub(crate) use pins::{Taken, warnings};
 pub use place::{BackendKind, Described, StorePlace};
-pub use resolve::Resolved;
 pub use rotation::{Progress, SlotInfo};
 pub use value::{Secret, SecretData};
 pub use vault::{SealStatus, Vault};
+pub use versions::StoreVersions;
 pub use witness::{HeadWitness, Watched, Witnessed};
 
 use open::Open;

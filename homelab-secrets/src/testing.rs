@@ -1,9 +1,11 @@
 //! For tests: the contract that every [`Backend`] keeps, and a host whose clock stands where it is put.
 
 mod audit;
+mod versions;
 mod witness;
 
 pub use audit::audit_contract;
+pub use versions::{OwnNamespace, open_store, versions_contract};
 pub use witness::{MemoryWitness, witness_contract};
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -62,7 +62,12 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
     let secrets = match secrets(context, handle).await {
         Ok(secrets) => secrets,
         Err(error) => {
-            let reason = if error.class == Class::Denied { "SecretDenied" } else { "SecretMissing" };
+            let reason = match error.class {
+                Class::Denied => "SecretDenied",
+                // Sealed, or in another process that is away.
+                Class::Retry => "SecretsUnavailable",
+                _ => "SecretMissing",
+            };
             // The same place is looked at when the first version of a missing secret appears.
             let watching = handle.spec.secrets.iter().map(|(path, _)| (path.clone(), 0)).collect();
             return Candidate { watching, ..Candidate::port(reason, error) };

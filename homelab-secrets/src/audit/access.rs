@@ -13,6 +13,9 @@ const MAX_PATH: usize = 1024;
 /// How tokens of ours and of Vault's begin; a JWT begins with `{"` in base64.
 const TOKENS: [&str; 5] = ["hls.", "hvs.", "hvb.", "hvr.", "eyJ"];
 
+/// Paths whose questions are too long for a URL.
+const ASKED: [&str; 2] = ["sys/homelab/versions/gone", "sys/homelab/versions/watch"];
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +44,7 @@ impl Operation {
             "LIST" => Self::List,
             "GET" | "HEAD" => Self::Read,
             "POST" | "PUT" if is_login(path) => Self::Login,
+            "POST" if ASKED.contains(&path) => Self::Read,
             "POST" | "PUT" => Self::Update,
             "PATCH" => Self::Patch,
             "DELETE" => Self::Delete,

@@ -361,6 +361,8 @@ fn operations() {
         ("POST", "auth/kubernetes/login", false, Operation::Login),
         ("PUT", "auth/userpass/login/me", false, Operation::Login),
         ("POST", "auth/login", false, Operation::Update),
+        ("POST", "sys/homelab/versions/watch", false, Operation::Read),
+        ("POST", "sys/homelab/versions/pin/x", false, Operation::Update),
         ("PATCH", "kv/data/a", false, Operation::Patch),
         ("DELETE", "kv/data/a", false, Operation::Delete),
         ("TRACE", "kv/data/a", false, Operation::Other),

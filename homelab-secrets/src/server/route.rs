@@ -61,6 +61,8 @@ pub(super) enum Route<'a> {
     UiMount(&'a str),
     /// Sealed files in Git: `REPOSITORY`, `REPOSITORY/VERB/PATH`.
     Git(&'a str),
+    /// Versions of secrets, for a daemon that runs elsewhere.
+    Versions(&'a str),
     Rotate,
     KeyStatus,
     /// Keys of the store: `slots/ID`, `rotate-root`.
@@ -156,6 +158,9 @@ fn sys(path: &str) -> Route<'_> {
             if let Some(rest) = other.strip_prefix("homelab/git/") {
                 return Route::Git(rest);
             }
+            if let Some(rest) = other.strip_prefix("homelab/versions/") {
+                return Route::Versions(rest);
+            }
             other.strip_prefix("internal/ui/mounts/").map_or(Route::Unsupported, Route::UiMount)
         }
     }
@@ -214,6 +219,8 @@ mod tests {
             ("sys/internal/ui/mounts/kv/web/db", Route::UiMount("kv/web/db")),
             ("sys/homelab/git/home/open/web/db", Route::Git("home/open/web/db")),
             ("sys/homelab/git", Route::Unsupported),
+            ("sys/homelab/versions/resolve/web/web/kv/db", Route::Versions("resolve/web/web/kv/db")),
+            ("sys/homelab/versions", Route::Unsupported),
             ("sys/rotate", Route::Rotate),
             ("sys/rotate/keyring", Route::Rotate),
             ("sys/rotate/root/init", Route::Unsupported),

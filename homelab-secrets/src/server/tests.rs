@@ -21,6 +21,7 @@ mod logins;
 mod policy_test;
 mod system;
 mod token;
+mod versions;
 
 const ROOT: &str = "root-token-of-the-test";
 

@@ -1,23 +1,12 @@
 //! Secrets by version, for those who roll them out.
 
+use homelab_core::class::Class;
 use homelab_core::meta::Account;
 
 use super::{Changed, SecretPath, SecretStore};
 use crate::Error;
 use crate::policy::{Capability, Decision, Identity, Policy};
-
-/// A secret at one version, without its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
-    /// `MOUNT/PATH`.
-    pub path: String,
-    /// The version.
-    pub version: u64,
-    /// Keyed digest of the value (hex): equal content, equal digest.
-    pub digest: String,
-    /// Names of its keys, sorted.
-    pub keys: Vec<String>,
-}
+use crate::versions::{Failed, Failure, Known, Moved, Resolved};
 
 impl SecretStore {
     /// The newest live version of `path` (or `version`) as `account` may see it. Class `Denied` or `NotFound` name the
@@ -53,30 +42,43 @@ impl SecretStore {
     /// Waits until the newest live version of any of these paths is another one than the one beside it (0: there is none
     /// yet): a newer one, or an earlier one because that was deleted or destroyed. Cancel-safe.
     pub async fn wait_changed(&self, known: &[(String, u64)]) -> Result<(), Error> {
-        let mut paths = Vec::with_capacity(known.len());
-        for (path, version) in known {
-            paths.push((SecretPath::parse(path)?, *version));
-        }
+        self.watch(known).await?.about(known).unwrap_or(Ok(()))
+    }
+
+    /// Waits as [`wait_changed`](Self::wait_changed), for many who ask at once: says which of these paths stand elsewhere,
+    /// and which can not be looked at. Cancel-safe.
+    pub async fn watch(&self, known: &[Known]) -> Result<Moved, Error> {
         // Before the first look, so that nothing falls between.
         let mut changes = self.changes();
-        for (path, version) in &paths {
-            if self.stands_at(path).await? != *version {
-                return Ok(());
-            }
-        }
-        loop {
+        let mut moved = self.look(known.iter()).await?;
+        while moved.is_empty() {
             let changed = changes.next().await.ok_or_else(|| Error::Backend("the secret store has closed".into()))?;
-            for (path, version) in &paths {
-                let concerns = match &changed {
-                    Changed::Path(changed) => changed == path.as_str(),
-                    Changed::Document { .. } => false,
-                    Changed::Mounts | Changed::Unknown => true,
-                };
-                if concerns && self.stands_at(path).await? != *version {
-                    return Ok(());
-                }
+            let concerned = known.iter().filter(|(path, _)| match &changed {
+                Changed::Path(changed) => changed == path,
+                Changed::Document { .. } => false,
+                Changed::Mounts | Changed::Unknown => true,
+            });
+            moved = self.look(concerned).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn look(&self, known: impl Iterator<Item = &Known> + Send) -> Result<Moved, Error> {
+        let mut found = Moved::default();
+        for (path, version) in known {
+            let at = match SecretPath::parse(path) {
+                Ok(path) => self.stands_at(&path).await,
+                Err(error) => Err(error),
+            };
+            match at {
+                Ok(at) if at == *version => {}
+                Ok(_) => found.moved.push((path.clone(), *version)),
+                // The store's own trouble is nobody's path's.
+                Err(error) if error.class() == Class::Retry => return Err(error),
+                Err(error) => found.failed.push(Failed { path: path.clone(), why: Failure::of(&error) }),
             }
         }
+        Ok(found)
     }
 
     /// Those of these versions whose values are gone for good: destroyed, pruned, or their path or mount was removed.

@@ -26,6 +26,7 @@ use crate::server::jwt::{self, Key};
 use crate::server::proof::Proof;
 use crate::server::request::Asked;
 use crate::server::{Login, ServerState};
+use crate::versions::DAEMON_ROLE;
 
 /// Kind of the documents.
 pub(super) const ROLE: &str = "kubernetes-role";
@@ -168,6 +169,9 @@ fn judge(token: &str, (keys, issuer, audience): (&[Key], &str, &str), now: jiff:
 }
 
 pub(super) async fn role(state: &ServerState, asked: &mut Asked, name: &str) -> Answer {
+    if name == DAEMON_ROLE {
+        return Err(Refused::invalid(format!("the role {name} is the server's own: it can not be read or written")));
+    }
     let agent = name.starts_with(OWN);
     stored(state, asked, (ROLE, name), describe, |role, fields| change(role, fields, agent)).await
 }
@@ -225,6 +229,7 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
     let jwt = Zeroizing::new(fields.need("jwt")?);
     let name = fields.text("role")?.unwrap_or_default();
     let role = match super::check_role_name(&name) {
+        Ok(()) if name == DAEMON_ROLE => Some(daemon_role(state)?),
         Ok(()) => state.document::<Role>(ROLE, &name).await?,
         Err(_) => None,
     };
@@ -254,6 +259,19 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
     let params = role.as_ref().map(|role| role.token.clone()).unwrap_or_default();
     let warnings = role.as_ref().and_then(|role| audience_warning(&role.audience)).into_iter().collect();
     Ok(Passed { new: params.token(who, state.0.host.now()), warnings })
+}
+
+/// The role of the daemon that runs elsewhere: bound to its ServiceAccount, and to a pod of it.
+fn daemon_role(state: &ServerState) -> Result<Role, Refused> {
+    let missing = || Refused::invalid(format!("role {DAEMON_ROLE:?}: this server was told of no daemon elsewhere"));
+    let Account { namespace, name } = state.0.options.daemon.clone().ok_or_else(missing)?;
+    Ok(Role {
+        audience: TOKEN_AUDIENCE.into(),
+        names: vec![name],
+        namespaces: vec![namespace],
+        require_pod: true,
+        token: TokenParams { no_default_policy: true, ..TokenParams::default() },
+    })
 }
 
 /// By the API server, or, where somebody chose so, by its public keys; says which.
