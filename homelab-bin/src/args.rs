@@ -9,12 +9,14 @@ use homelab_secrets::server::Block;
 
 mod app;
 mod kv;
+mod parts;
 mod seal;
 mod secrets;
 mod server;
 
 pub use app::{App, ExplainFormat, Request};
 pub use kv::{Data, Kv, Server};
+pub use parts::{Part, Parts};
 pub use seal::{Edit, Seal};
 pub use secrets::{
     AuditCommand, AuditFlags, AuditLog, AuditSync, PathForm, PolicyCommand, PolicyTest, Rekey, Rotate, Secrets,
@@ -208,6 +210,9 @@ pub struct Daemon {
     /// Write logs as JSON lines
     #[arg(long)]
     pub log_json: bool,
+    /// About its parts.
+    #[command(flatten)]
+    pub parts: Parts,
     /// About the audit log.
     #[command(flatten)]
     pub audit: AuditFlags,

@@ -1,12 +1,16 @@
 //! The daemon: the four libraries, joined, in one process.
 //!
-//! Every process serves secrets, admission and hooks and keeps policies current. The one that holds the Lease also runs the
-//! controllers; when it can not renew the Lease it ends, and its children with it, before another may begin.
+//! It has three parts: secrets, gitops, rollout. Every process with the part secrets serves them and admission and keeps
+//! policies current; every one with gitops serves hooks, and the one of those that holds the Lease runs the controllers.
+//! When it can not renew the Lease it ends, and its children with it, before another may begin. Where secrets are kept by
+//! another process, rollouts ask that one ([`elsewhere`]).
 
 pub(crate) mod audit;
 pub mod certificates;
 mod debug;
+mod elsewhere;
 pub mod health;
+mod keeper;
 mod leader;
 pub mod listeners;
 pub(crate) mod logging;
@@ -25,25 +29,21 @@ use homelab_core::client::Clients;
 use homelab_core::lease::LeaseHolder;
 use homelab_core::process;
 use homelab_rollout::controller::Cases;
-use homelab_secrets::policy::SharedPolicies;
-use homelab_secrets::store::{SecretStore, StorePlace, Vault};
+use homelab_secrets::versions::Versions;
 use kube::Config;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::certificates::{Authority, Leaf};
 use self::health::Health;
+use self::keeper::Keeper;
 use self::metrics::Metrics;
-use self::sealed::Early;
 use self::settings::Settings;
-use crate::args::{self, Global};
+use crate::args::{self, Global, Part};
 use crate::cli::output;
 
 /// Name of the Lease that the leading daemon holds.
 pub const LEASE: &str = "homelab";
 
-/// How often it is looked whether the server certificate is due.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// How long everything may take to stop.
 const STOP: Duration = Duration::from_secs(12);
 
@@ -122,18 +122,15 @@ pub struct Daemon {
     cases: Cases,
 }
 
-/// What is made once, at the start, and used by everything after.
+/// What the controllers need to know about secrets, wherever they are kept.
 #[derive(Clone)]
 struct Shared {
-    store: SecretStore,
-    /// The same store with its seal.
-    vault: Vault,
-    /// Where it lies.
-    place: StorePlace,
-    audit: Option<audit::Log>,
-    policies: SharedPolicies,
-    authority: Authority,
-    leaf: Arc<Leaf>,
+    /// None: nothing that runs here asks.
+    versions: Option<Arc<dyn Versions>>,
+    /// What pods check the secret server's certificate against.
+    ca_pem: String,
+    /// None: another process keeps them.
+    keeper: Option<Keeper>,
 }
 
 impl Daemon {
@@ -142,64 +139,39 @@ impl Daemon {
         Builder { settings, config, metrics: Arc::default(), stop: CancellationToken::new() }
     }
 
-    fn early(&self, leaf: &Arc<Leaf>) -> Early {
-        Early {
-            secrets: self.settings.args.listen_secrets,
-            certificates: Some(Arc::clone(leaf) as _),
-            watched: Some(self.settings.args.listen_metrics),
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-        }
+    fn has(&self, part: Part) -> bool {
+        self.settings.args.parts.has(part)
     }
 
     /// Runs until it is asked to stop, or something that it can not do without ends.
     pub async fn run(self) -> Result<()> {
-        self.health.expect("store");
+        elsewhere::check(&self.settings)?;
         self.health.expect("listeners");
-        self.health.expect("certificates");
+        if self.has(Part::Secrets) {
+            self.health.expect("store");
+            self.health.expect("certificates");
+        }
         tracing::info!(
             namespace = self.settings.home,
             identity = self.settings.identity,
             version = env!("CARGO_PKG_VERSION"),
+            parts = ?self.settings.args.parts.enable,
             "homelab starts"
         );
-        let kept = self.open_store().await?;
-        let store = kept.handle();
-        let authority = self
-            .retry("certificates", async || publish::authority(&self.clients.own(), &self.settings, jiff_now()).await)
-            .await?;
-        let names = certificates::names(&self.settings.args.service, &self.settings.home, &self.urls());
-        let leaf = Leaf::new(authority.clone(), names, jiff_now())?;
-        if !self.early(&leaf).wait(&kept.vault, &self.stop).await? {
-            return Ok(());
-        }
-        let audit = audit::open(&self.settings.args.audit, &self.settings.args.data_dir, &store).await?;
-        let vault = kept.vault.clone();
-        let place = audit::placed(kept.place, audit.as_ref());
-        let shared = Shared { store, vault, place, audit, policies: SharedPolicies::default(), authority, leaf };
-
         let mut tasks = JoinSet::new();
-        let watched = store::watch(kept.vault, Arc::clone(&self.health), Arc::clone(&self.metrics), self.stop.clone());
-        tasks.spawn(async move {
-            watched.await;
-            Ok(())
-        });
+        let shared = match self.has(Part::Secrets) {
+            true => match keeper::open(&self, &mut tasks).await? {
+                Some(shared) => shared,
+                None => return Ok(()),
+            },
+            false => elsewhere::find(&self, &mut tasks).await?,
+        };
         servers::start(&self, &shared, &mut tasks).await?;
         self.health.set("listeners", true);
-        tasks.spawn(policies(
-            self.clients.clone(),
-            Arc::clone(&self.settings),
-            shared.policies.clone(),
-            self.stop.clone(),
-        ));
-        if let Some(log) = &shared.audit {
-            log.show(&self.metrics);
-            let (log, store, health) = (log.clone(), shared.store.clone(), Arc::clone(&self.health));
-            tasks.spawn(audit::keep(log, store, health, self.stop.clone()));
+        if let Some(keeper) = &shared.keeper {
+            keeper::start(&self, keeper, &mut tasks).await?;
+            self.health.set("certificates", true);
         }
-        tasks.spawn(renewals(Arc::clone(&shared.leaf), self.stop.clone()));
-        self.publish(&shared).await?;
-        self.health.set("certificates", true);
 
         // A stop ends the controllers, and then the Lease is given back; it must not be dropped here.
         let result = tokio::select! {
@@ -219,33 +191,13 @@ impl Daemon {
         result
     }
 
-    async fn open_store(&self) -> Result<store::Kept> {
-        let (directory, home) = (&self.settings.args.data_dir, &self.settings.home);
-        match self.settings.args.store {
-            args::StoreBackend::Embedded => {
-                let around = store::Around::new(self.clients.own(), &self.settings);
-                store::open(directory, Some(&around)).await
-            }
-            args::StoreBackend::Kubernetes => {
-                let open = async || store::open_in_cluster(self.clients.own(), home, directory).await;
-                self.retry("the secret store", open).await
-            }
-        }
-    }
-
-    fn urls(&self) -> Vec<&str> {
-        std::iter::once(self.settings.secrets_url.as_str()).chain(self.settings.args.webhook_url.as_deref()).collect()
-    }
-
-    async fn publish(&self, shared: &Shared) -> Result<()> {
-        let client = self.clients.own();
-        self.retry("the published CA", async || publish::address(&client, &self.settings, &shared.authority).await)
-            .await?;
-        self.retry("the webhook", async || publish::webhook(&client, &self.settings, &shared.authority).await).await
-    }
-
     /// Waits for the Lease, then runs the controllers until it is lost or the daemon stops.
     async fn lead(&self, shared: &Shared) -> Result<()> {
+        if !self.has(Part::Gitops) {
+            // Who keeps secrets only, leads nobody.
+            self.stop.cancelled().await;
+            return Ok(());
+        }
         let args = &self.settings.args;
         let holder = LeaseHolder::new(
             self.clients.own(),
@@ -309,36 +261,6 @@ async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(STOP).await;
     tracing::warn!("some parts did not stop in {STOP:?}");
-}
-
-async fn policies(
-    clients: Clients,
-    settings: Arc<Settings>,
-    policies: SharedPolicies,
-    stop: CancellationToken,
-) -> Result<()> {
-    let context = homelab_secrets::controller::Context {
-        client: clients.own(),
-        namespaces: settings.only(),
-        policies,
-        shutdown: stop,
-        events: leader::events(&clients, &settings, homelab_core::meta::manager::SECRETS),
-    };
-    Ok(homelab_secrets::controller::run(context).await?)
-}
-
-async fn renewals(leaf: Arc<Leaf>, stop: CancellationToken) -> Result<()> {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        match leaf.renew(jiff_now()) {
-            Ok(true) => tracing::info!("made a new server certificate"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!("server certificate not renewed: {}", output::chain(&error)),
-        }
-    }
 }
 
 fn jiff_now() -> jiff::Timestamp {

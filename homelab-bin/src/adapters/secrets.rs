@@ -1,4 +1,5 @@
-//! homelab-rollout's `SecretVersions` and the webhook's `SecretLookup` by the secret store and its policies.
+//! homelab-rollout's `SecretVersions` and the webhook's `SecretLookup` by homelab-secrets' versions: of the store in this
+//! process, or of a secret server elsewhere.
 
 use std::sync::Arc;
 
@@ -7,29 +8,27 @@ use homelab_core::meta::Account;
 use homelab_rollout::ports::{Holder, PortError, ResolvedSecret, SecretVersions};
 use homelab_secrets::Error;
 use homelab_secrets::inject::server::{Resolved, SecretLookup};
-use homelab_secrets::policy::SharedPolicies;
-use homelab_secrets::store::SecretStore;
+use homelab_secrets::versions::Versions;
 
 use super::counted;
 use crate::daemon::metrics::Metrics;
 
-/// The store, asked in the name of an account.
+/// Versions, asked for in the name of an account. How each call ended is counted.
 #[derive(Clone)]
-pub struct StoreVersions {
-    store: SecretStore,
-    policies: SharedPolicies,
+pub struct CountedVersions {
+    versions: Arc<dyn Versions>,
     metrics: Arc<Metrics>,
 }
 
-impl StoreVersions {
-    /// Over this store and these policies.
-    pub fn new(store: SecretStore, policies: SharedPolicies, metrics: Arc<Metrics>) -> Self {
-        Self { store, policies, metrics }
+impl CountedVersions {
+    /// Over these.
+    pub fn new(versions: Arc<dyn Versions>, metrics: Arc<Metrics>) -> Self {
+        Self { versions, metrics }
     }
 }
 
 #[async_trait]
-impl SecretVersions for StoreVersions {
+impl SecretVersions for CountedVersions {
     async fn resolve(
         &self,
         account: &Account,
@@ -37,7 +36,7 @@ impl SecretVersions for StoreVersions {
     ) -> Result<Vec<ResolvedSecret>, PortError> {
         let mut found = Vec::with_capacity(paths.len());
         for (path, version) in paths {
-            let call = self.store.resolve_as(&self.policies, account, path, *version);
+            let call = self.versions.resolve(account, path, *version);
             let at = counted(&self.metrics, "secrets_resolve", call).await.map_err(port)?;
             found.push(ResolvedSecret { path: at.path, version: at.version, digest: at.digest, keys: at.keys });
         }
@@ -46,22 +45,22 @@ impl SecretVersions for StoreVersions {
 
     async fn pin(&self, holder: &Holder, versions: &[(String, u64)]) -> Result<(), PortError> {
         let holder = format!("{}@{}", holder.app, holder.revision);
-        counted(&self.metrics, "secrets_pin", self.store.pin(&holder, versions)).await.map_err(port)
+        counted(&self.metrics, "secrets_pin", self.versions.pin(&holder, versions)).await.map_err(port)
     }
 
     async fn gone(&self, versions: &[(String, u64)]) -> Result<Vec<(String, u64)>, PortError> {
-        self.store.gone(versions).await.map_err(port)
+        counted(&self.metrics, "secrets_gone", self.versions.gone(versions)).await.map_err(port)
     }
 
     async fn changed(&self, paths: &[(String, u64)]) -> Result<(), PortError> {
-        self.store.wait_changed(paths).await.map_err(port)
+        self.versions.changed(paths).await.map_err(port)
     }
 }
 
 #[async_trait]
-impl SecretLookup for StoreVersions {
+impl SecretLookup for CountedVersions {
     async fn look_up(&self, account: &Account, path: &str, version: Option<u64>) -> Result<Resolved, Error> {
-        let call = self.store.resolve_as(&self.policies, account, path, version);
+        let call = self.versions.resolve(account, path, version);
         let at = counted(&self.metrics, "secrets_look_up", call).await?;
         Ok(Resolved { version: at.version, keys: at.keys })
     }

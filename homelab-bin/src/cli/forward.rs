@@ -11,8 +11,10 @@ use tokio::task::AbortHandle;
 
 use crate::cli::cluster::failed;
 
-/// Labels that the chart puts on the daemon's pods.
-const SELECTOR: &str = "app.kubernetes.io/name=homelab,app.kubernetes.io/component=daemon";
+/// Labels that the chart puts on the daemon's pods, and on those that keep secrets where these are others.
+const DAEMON: &str = "app.kubernetes.io/name=homelab,app.kubernetes.io/component=daemon";
+const SECRETS: &str = "app.kubernetes.io/name=homelab,app.kubernetes.io/component=secrets";
+
 /// A local port; it closes when this is dropped.
 pub(crate) struct Forward {
     /// Where it listens.
@@ -29,19 +31,36 @@ impl Drop for Forward {
 /// Opens a port to `port` of a pod of the daemon, a ready one if there is one; none if there is no such pod.
 pub(crate) async fn open(client: kube::Client, namespace: &str, port: u16) -> Result<Option<Forward>> {
     let pods = Api::<Pod>::namespaced(client, namespace);
+    match find(&pods, namespace, DAEMON).await? {
+        Some(name) => forward(pods, name, port).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same for a pod that keeps secrets.
+pub(crate) async fn open_secrets(client: kube::Client, namespace: &str, port: u16) -> Result<Option<Forward>> {
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    match find(&pods, namespace, SECRETS).await? {
+        Some(name) => forward(pods, name, port).await.map(Some),
+        None => open(client, namespace, port).await,
+    }
+}
+
+async fn find(pods: &Api<Pod>, namespace: &str, labels: &str) -> Result<Option<String>> {
     let found = pods
-        .list(&ListParams::default().labels(SELECTOR))
+        .list(&ListParams::default().labels(labels))
         .await
         .map_err(|error| failed(&format!("look for the daemon's pod in namespace {namespace}"), &error))?;
     // One that is not ready may wait for us: for `secrets unseal` or `accept-rollback`.
     let pod = found.items.iter().find(|pod| is_ready(pod)).or_else(|| found.items.iter().find(|pod| is_running(pod)));
-    let Some(name) = pod.and_then(|pod| pod.metadata.name.clone()) else {
-        return Ok(None);
-    };
+    Ok(pod.and_then(|pod| pod.metadata.name.clone()))
+}
+
+async fn forward(pods: Api<Pod>, name: String, port: u16) -> Result<Forward> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("open a local port")?;
     let address = listener.local_addr().context("open a local port")?;
     let task = tokio::spawn(serve(listener, pods, name, port)).abort_handle();
-    Ok(Some(Forward { address, task }))
+    Ok(Forward { address, task })
 }
 
 fn is_running(pod: &Pod) -> bool {

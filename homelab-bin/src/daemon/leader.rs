@@ -16,9 +16,8 @@ use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
 use super::settings::Settings;
 use super::{Daemon, Shared, publish, servers};
 use crate::adapters::artifacts::TreeArtifacts;
-use crate::adapters::sealed_files::StoreMount;
-use crate::adapters::secrets::StoreVersions;
 use crate::adapters::traffic::MeshTraffic;
+use crate::args::Part;
 
 /// Runs all controllers until the daemon stops or one of them ends.
 pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
@@ -35,14 +34,15 @@ pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
         gitops(daemon, shared, Arc::clone(&source), watches.clone()),
         stop.clone().cancelled_owned(),
     );
+    let pods = homelab_secrets::controller::pods::run(pods(daemon));
+    let (gitops, pods) =
+        (async { gitops.await.context("run GitSyncs") }, async { pods.await.context("care for pods") });
+    if !daemon.has(Part::Rollout) {
+        return tokio::try_join!(gitops, pods).map(|_| ());
+    }
     let rollout = rollout(daemon, shared, Trees::new(source, git), watches)?;
     let rollout = homelab_rollout::controller::run(rollout, stop.cancelled_owned());
-    let pods = homelab_secrets::controller::pods::run(pods(daemon));
-    let (gitops, rollout, pods) =
-        (async { gitops.await.context("run GitSyncs") }, async { rollout.await.context("run Apps") }, async {
-            pods.await.context("care for pods")
-        });
-    tokio::try_join!(gitops, rollout, pods).map(|_| ())
+    tokio::try_join!(gitops, pods, async { rollout.await.context("run Apps") }).map(|_| ())
 }
 
 fn pods(daemon: &Daemon) -> homelab_secrets::controller::pods::Context {
@@ -63,14 +63,13 @@ fn gitops(
     source: Arc<dyn GitSource>,
     watches: Watches,
 ) -> homelab_gitops::controller::Context {
-    let sealed = StoreMount::new(shared.store.clone(), shared.policies.clone(), Arc::clone(&daemon.metrics));
     homelab_gitops::controller::Context {
         clients: daemon.clients.clone(),
         kinds: Arc::new(Kinds::new(daemon.clients.own())),
         watches,
         events: events(&daemon.clients, &daemon.settings, manager::GITOPS),
         source,
-        sealed: Some(Arc::new(sealed)),
+        sealed: shared.sealed.clone(),
         namespaces: daemon.settings.only(),
     }
 }
@@ -94,11 +93,7 @@ fn rollout(
         namespaces: settings.args.namespaces.clone(),
         deployer: Arc::new(deployer),
         traffic: Arc::new(MeshTraffic::new(routers, Arc::clone(&daemon.metrics))),
-        secrets: Arc::new(StoreVersions::new(
-            shared.store.clone(),
-            shared.policies.clone(),
-            Arc::clone(&daemon.metrics),
-        )),
+        secrets: Arc::new(servers::versions(daemon, shared)?),
         artifacts: Arc::new(TreeArtifacts::new(trees, Arc::clone(&daemon.metrics))),
         events: events(&daemon.clients, settings, manager::ROLLOUT),
         cases: daemon.cases.clone(),

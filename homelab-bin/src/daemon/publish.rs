@@ -74,6 +74,17 @@ fn of_secret(secret: Secret, name: &str) -> Result<Authority> {
     Authority::from_pem(text(CERTIFICATE)?, text(KEY)?).with_context(|| format!("use the CA in {name}"))
 }
 
+/// The CA that the secret server of this namespace published.
+pub(super) async fn published(client: &Client, namespace: &str) -> Result<String> {
+    let maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let found = maps.get_opt(CA).await;
+    let found = found.map_err(|error| anyhow::anyhow!("read ConfigMap {namespace}/{CA}: {}", explain(&error)))?;
+    let mut data = found.and_then(|map| map.data).unwrap_or_default();
+    data.remove(CERTIFICATE).with_context(|| {
+        format!("there is no CA in ConfigMap {namespace}/{CA} yet: the secret server writes it when it has started")
+    })
+}
+
 /// Publishes CA and address, so that `homelab kv` and people find the secret server.
 pub(super) async fn address(client: &Client, settings: &Settings, authority: &Authority) -> Result<()> {
     let map = ConfigMap {

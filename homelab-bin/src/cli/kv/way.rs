@@ -38,7 +38,7 @@ impl Way {
         let ca = data.remove("ca.crt").map(String::into_bytes);
         let address =
             data.remove("address").context("the ConfigMap homelab-ca has no address; does the daemon run?")?;
-        let Some(forward) = forward::open(cluster.client.clone(), &cluster.daemon, PORT).await? else {
+        let Some(forward) = forward::open_secrets(cluster.client.clone(), &cluster.daemon, PORT).await? else {
             if address.contains(".svc:") {
                 bail!(
                     "no pod of the daemon is ready in namespace {0}; look at it with `kubectl -n {0} get pods`, or set HOMELAB_ADDR",

@@ -1,0 +1,141 @@
+//! The part of the daemon that keeps secrets: the store, its log, policies, certificates, and what is published of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use homelab_core::client::Clients;
+use homelab_secrets::policy::SharedPolicies;
+use homelab_secrets::store::{SecretStore, StorePlace, StoreVersions, Vault};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::{self, Authority, Leaf};
+use super::sealed::Early;
+use super::settings::Settings;
+use super::{Daemon, Shared, audit, jiff_now, leader, publish, store};
+use crate::args;
+use crate::cli::output;
+
+/// How often it is looked whether the server certificate is due.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
+
+/// What is made once, at the start, and used by everything about secrets.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) store: SecretStore,
+    /// The same store with its seal.
+    pub(super) vault: Vault,
+    /// Where it lies.
+    pub(super) place: StorePlace,
+    pub(super) audit: Option<audit::Log>,
+    pub(super) policies: SharedPolicies,
+    pub(super) authority: Authority,
+    pub(super) leaf: Arc<Leaf>,
+}
+
+/// Opens the store, waiting until somebody opens its seal if need be; none: a stop came first.
+pub(super) async fn open(daemon: &Daemon, tasks: &mut JoinSet<Result<()>>) -> Result<Option<Shared>> {
+    let settings = &daemon.settings;
+    let kept = open_store(daemon).await?;
+    let store = kept.handle();
+    let authority = daemon
+        .retry("certificates", async || publish::authority(&daemon.clients.own(), settings, jiff_now()).await)
+        .await?;
+    let names = certificates::names(&settings.args.service, &settings.home, &urls(settings));
+    let leaf = Leaf::new(authority.clone(), names, jiff_now())?;
+    if !early(daemon, &leaf).wait(&kept.vault, &daemon.stop).await? {
+        return Ok(None);
+    }
+    let audit = audit::open(&settings.args.audit, &settings.args.data_dir, &store).await?;
+    let vault = kept.vault.clone();
+    let place = audit::placed(kept.place, audit.as_ref());
+    let policies = SharedPolicies::default();
+    let watched =
+        store::watch(kept.vault, Arc::clone(&daemon.health), Arc::clone(&daemon.metrics), daemon.stop.clone());
+    tasks.spawn(async move {
+        watched.await;
+        Ok(())
+    });
+    let versions = Arc::new(StoreVersions::new(store.clone(), Arc::new(policies.clone())));
+    let ca_pem = authority.certificate.clone();
+    let keeper = Keeper { store, vault, place, audit, policies, authority, leaf };
+    Ok(Some(Shared { versions: Some(versions), ca_pem, keeper: Some(keeper) }))
+}
+
+/// Starts what goes on beside the listeners, and publishes where they are.
+pub(super) async fn start(daemon: &Daemon, keeper: &Keeper, tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    tasks.spawn(policies(
+        daemon.clients.clone(),
+        Arc::clone(&daemon.settings),
+        keeper.policies.clone(),
+        daemon.stop.clone(),
+    ));
+    if let Some(log) = &keeper.audit {
+        log.show(&daemon.metrics);
+        let (log, store, health) = (log.clone(), keeper.store.clone(), Arc::clone(&daemon.health));
+        tasks.spawn(audit::keep(log, store, health, daemon.stop.clone()));
+    }
+    tasks.spawn(renewals(Arc::clone(&keeper.leaf), daemon.stop.clone()));
+    let (client, settings) = (daemon.clients.own(), &daemon.settings);
+    daemon.retry("the published CA", async || publish::address(&client, settings, &keeper.authority).await).await?;
+    daemon.retry("the webhook", async || publish::webhook(&client, settings, &keeper.authority).await).await
+}
+
+fn early(daemon: &Daemon, leaf: &Arc<Leaf>) -> Early {
+    Early {
+        secrets: daemon.settings.args.listen_secrets,
+        certificates: Some(Arc::clone(leaf) as _),
+        watched: Some(daemon.settings.args.listen_metrics),
+        health: Arc::clone(&daemon.health),
+        metrics: Arc::clone(&daemon.metrics),
+    }
+}
+
+async fn open_store(daemon: &Daemon) -> Result<store::Kept> {
+    let (directory, home) = (&daemon.settings.args.data_dir, &daemon.settings.home);
+    match daemon.settings.args.store {
+        args::StoreBackend::Embedded => {
+            let around = store::Around::new(daemon.clients.own(), &daemon.settings);
+            store::open(directory, Some(&around)).await
+        }
+        args::StoreBackend::Kubernetes => {
+            let open = async || store::open_in_cluster(daemon.clients.own(), home, directory).await;
+            daemon.retry("the secret store", open).await
+        }
+    }
+}
+
+fn urls(settings: &Settings) -> Vec<&str> {
+    std::iter::once(settings.secrets_url.as_str()).chain(settings.args.webhook_url.as_deref()).collect()
+}
+
+async fn policies(
+    clients: Clients,
+    settings: Arc<Settings>,
+    policies: SharedPolicies,
+    stop: CancellationToken,
+) -> Result<()> {
+    let context = homelab_secrets::controller::Context {
+        client: clients.own(),
+        namespaces: settings.only(),
+        policies,
+        shutdown: stop,
+        events: leader::events(&clients, &settings, homelab_core::meta::manager::SECRETS),
+    };
+    Ok(homelab_secrets::controller::run(context).await?)
+}
+
+async fn renewals(leaf: Arc<Leaf>, stop: CancellationToken) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        match leaf.renew(jiff_now()) {
+            Ok(true) => tracing::info!("made a new server certificate"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("server certificate not renewed: {}", output::chain(&error)),
+        }
+    }
+}
