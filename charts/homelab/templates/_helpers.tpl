@@ -12,10 +12,21 @@
 {{- if eq .Release.Namespace "homelab" }}homelab{{ else }}homelab-{{ .Release.Namespace }}{{ end }}
 {{- end }}
 
+{{/* The pods of a component: (dict "root" $ "component" "daemon"). */}}
 {{- define "homelab.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: daemon
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Which component a part is: all of it together is called daemon, too. */}}
+{{- define "homelab.component" -}}
+{{- eq . "secrets" | ternary "secrets" "daemon" }}
+{{- end }}
+
+{{/* Name of a part's Deployment and ServiceAccount: (dict "root" $ "part" "secrets"). */}}
+{{- define "homelab.partname" -}}
+{{- include "homelab.fullname" .root }}{{ eq .part "secrets" | ternary "-secrets" "" }}
 {{- end }}
 
 {{- define "homelab.labels" -}}

@@ -6,3 +6,4 @@ mod badinput;
 mod gitops;
 mod rollout;
 mod secrets;
+mod split;

@@ -36,6 +36,20 @@ const CASES: &[(&[&str], &[&str])] = &[
         &["audit.sync=always", "audit.fileSize=4", "audit.totalSize=64"],
         &["--audit-sync=always", "--audit-file-size=4", "--audit-total-size=64"],
     ),
+    (&[], &["!--enable=", "!name: homelab-secrets", "!serviceAccountToken:", "impersonate", "tokenreviews"]),
+    (
+        &["split=true"],
+        &[
+            "--enable=secrets\n",
+            "--daemon-account=homelab/homelab\n",
+            "--enable=gitops,rollout\n",
+            "serviceAccountName: homelab-secrets\n",
+            "serviceAccountToken: {audience: homelab,",
+            "app.kubernetes.io/component: secrets\n",
+            "name: homelab-daemon\n",
+        ],
+    ),
+    (&["split=true", "secrets.resources.limits.memory=99Mi"], &["memory: 99Mi", "memory: 512Mi"]),
     (&["bootstrap.adminAccount=false"], &["!name: homelab-admin"]),
     (&["hooks.service.type=LoadBalancer", "hooks.service.port=8080"], &["type: LoadBalancer", "port: 8080"]),
     (&["metrics.annotate=true"], &["prometheus.io/scrape: \"true\""]),
@@ -52,6 +66,22 @@ const CASES: &[(&[&str], &[&str])] = &[
         &["podLabels.team=home", "podAnnotations.note=x", "priorityClassName=high"],
         &["team: home", "note: x", "priorityClassName: high"],
     ),
+];
+
+/// Objects of the chart with `split`, by kind and name, and what has to be in them.
+const SPLIT: &[(&str, &str, &[&str])] = &[
+    (
+        "ClusterRole",
+        "homelab-secrets-homelab",
+        &["tokenreviews", "!impersonate", "!routes", "!services]", "!\"*\"", "![secrets]"],
+    ),
+    ("ClusterRole", "homelab-homelab", &["impersonate", "httproutes", "!tokenreviews", "!admissionregistration"]),
+    ("Role", "homelab-secrets", &["[homelab-tls, homelab-key]", "!leases"]),
+    ("Role", "homelab", &["leases", "!secrets", "!configmaps"]),
+    ("Deployment", "homelab-secrets", &["claimName: homelab", "--audit-sync=", "!serviceAccountToken", "!hooks"]),
+    ("Deployment", "homelab", &["serviceAccountToken", "hooks", "!claimName", "!hostPath", "!--audit-sync", "!8200"]),
+    ("Service", "homelab", &["component: secrets", "port: 8200"]),
+    ("Service", "homelab-hooks", &["component: daemon"]),
 ];
 
 /// Values that are refused, and the name that has to be in the refusal.
@@ -74,6 +104,21 @@ pub(super) fn run() -> Result<Counts> {
             let (wanted, word) = word.strip_prefix('!').map_or((true, *word), |word| (false, word));
             let verb = if wanted { "lacks" } else { "must not have" };
             ensure!(made.contains(word) == wanted, "the chart with {} {verb} `{word}`", values.join(" "));
+        }
+        passed += 1;
+    }
+    let made = template(helm, &chart, &["split=true"])?;
+    for (kind, name, words) in SPLIT {
+        let is =
+            |text: &str| text.contains(&format!("\nkind: {kind}\n")) && text.contains(&format!("\n  name: {name}\n"));
+        let object = made.split("\n---\n").find(|text| is(text));
+        let object = object.with_context(|| format!("the chart with split=true has no {kind} {name}"))?;
+        for word in *words {
+            let (wanted, word) = word.strip_prefix('!').map_or((true, *word), |word| (false, word));
+            ensure!(
+                object.contains(word) == wanted,
+                "{kind} {name} with split=true: `{word}` should be there: {wanted}"
+            );
         }
         passed += 1;
     }
