@@ -237,7 +237,12 @@ pub(super) async fn login(state: &ServerState, fields: &Fields) -> Result<Passed
         return Err(Refused::invalid(format!("invalid role name {name:?}")));
     }
     let audience = role.as_ref().map_or(TOKEN_AUDIENCE, |role| &role.audience);
-    let (login, local) = prove(state, &jwt, audience).await?;
+    // Whether its pod is still there only the API server can say.
+    let config = match name == DAEMON_ROLE {
+        true => Config::default(),
+        false => state.document::<Config>(CONFIG.0, CONFIG.1).await?.unwrap_or_default(),
+    };
+    let (login, local) = prove(state, &config, (&jwt, audience)).await?;
     let Identity::ServiceAccount { account, pod_uid } = &login.identity else {
         return Err(Refused::denied(Some("the token is not one of a ServiceAccount".into())));
     };
@@ -275,8 +280,7 @@ fn daemon_role(state: &ServerState) -> Result<Role, Refused> {
 }
 
 /// By the API server, or, where somebody chose so, by its public keys; says which.
-async fn prove(state: &ServerState, jwt: &str, audience: &str) -> Result<(Login, bool), Refused> {
-    let config = state.document::<Config>(CONFIG.0, CONFIG.1).await?.unwrap_or_default();
+async fn prove(state: &ServerState, config: &Config, (jwt, audience): (&str, &str)) -> Result<(Login, bool), Refused> {
     if config.local {
         return Ok((config.check(state, jwt, audience).await?, true));
     }
