@@ -29,6 +29,7 @@ use homelab_core::client::Clients;
 use homelab_core::lease::LeaseHolder;
 use homelab_core::process;
 use homelab_rollout::controller::Cases;
+use homelab_secrets::sealed::SealedMount;
 use homelab_secrets::versions::Versions;
 use kube::Config;
 use tokio::task::JoinSet;
@@ -127,6 +128,8 @@ pub struct Daemon {
 struct Shared {
     /// None: nothing that runs here asks.
     versions: Option<Arc<dyn Versions>>,
+    /// Where sealed files in Git are shown. None: nowhere.
+    sealed: Option<Arc<dyn SealedMount>>,
     /// What pods check the secret server's certificate against.
     ca_pem: String,
     /// None: another process keeps them.

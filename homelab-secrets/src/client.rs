@@ -1,10 +1,11 @@
-//! A secret server in another process: [`Versions`] over HTTP.
+//! A secret server in another process: [`Versions`] and [`SealedMount`] over HTTP.
 //!
 //! It logs in as [`DAEMON_ROLE`](crate::versions::DAEMON_ROLE) with a token of its ServiceAccount, again whenever the
 //! server knows its token no more: a server that was restarted knows none. While it can not be reached every call says so
 //! with class `Retry`; nothing is begun that would have to be taken back. Whoever waits for a change goes on waiting, and is
 //! compared with what is as soon as there is an answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::sealed::{GitCommit, SealedMount};
 use crate::versions::{Known, Resolved, Versions};
 
 mod link;
@@ -147,6 +149,26 @@ impl Versions for RemoteVersions {
 
     async fn changed(&self, known: &[Known]) -> Result<(), Error> {
         self.waiting.wait(known).await
+    }
+}
+
+#[async_trait]
+impl SealedMount for RemoteVersions {
+    async fn show(&self, account: &Account, from: GitCommit<'_>) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        struct Shown {
+            new: u64,
+        }
+        let body = json!({
+            "account": account.to_string(), "gitsync": from.gitsync, "commit": from.commit, "files": from.files,
+        });
+        let shown: Shown = self.link.ask(Method::POST, self.link.url(["show"])?, Some(&body)).await?;
+        Ok(shown.new)
+    }
+
+    async fn retain(&self, gitsyncs: &BTreeSet<String>) -> Result<(), Error> {
+        let body = json!({ "gitsyncs": gitsyncs });
+        self.link.ask::<Value>(Method::POST, self.link.url(["retain"])?, Some(&body)).await.map(drop)
     }
 }
 

@@ -55,6 +55,11 @@ pub trait Policy: Send + Sync {
     fn admit(&self, holder: Holder<'_>, access: &Access<'_>) -> Ruling {
         admit::by_secret(|path, capability| self.decide(holder.identity, path, capability), access)
     }
+
+    /// Whether what it denies may be allowed in a moment: its rules are still being read.
+    fn is_loading(&self) -> bool {
+        false
+    }
 }
 
 /// The answer.

@@ -36,7 +36,6 @@ mod write;
 
 pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
-pub use mirror::GitCommit;
 pub use mounts::{Mount, MountChange};
 pub use path::{Folder, SecretPath};
 #[cfg(feature = "server")]

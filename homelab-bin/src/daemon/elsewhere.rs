@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use homelab_core::client::Clients;
 use homelab_secrets::Error;
 use homelab_secrets::client::{Credential, RemoteConfig, RemoteVersions};
-use homelab_secrets::versions::Versions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -25,20 +24,22 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Finds the secret server. Waits until its CA is published, which its first start does.
 pub(super) async fn find(daemon: &Daemon, tasks: &mut JoinSet<Result<()>>) -> Result<Shared> {
     let settings = &daemon.settings;
-    if !settings.args.parts.has(Part::Rollout) {
-        return Ok(Shared { versions: None, ca_pem: String::new(), keeper: None });
+    let parts = &settings.args.parts;
+    if !parts.has(Part::Rollout) && parts.secrets_addr.is_none() {
+        tracing::info!("no --secrets-addr: sealed files of GitSyncs are shown nowhere");
+        return Ok(Shared { versions: None, sealed: None, ca_pem: String::new(), keeper: None });
     }
-    let address = settings.args.parts.secrets_addr.clone().unwrap_or_else(|| settings.secrets_url.clone());
+    let address = parts.secrets_addr.clone().unwrap_or_else(|| settings.secrets_url.clone());
     let client = daemon.clients.own();
     let ca_pem =
         daemon.retry("the CA of the secret server", async || publish::published(&client, &settings.home).await).await?;
-    let file = settings.args.parts.secrets_token.clone();
+    let file = parts.secrets_token.clone();
     let credential: Credential = Arc::new(move || token(&file));
     let config = RemoteConfig { address, ca_pem: Some(ca_pem.clone()), credential };
     tracing::info!(address = config.address, "secrets are kept by another process");
-    let versions: Arc<dyn Versions> = Arc::new(RemoteVersions::new(config)?);
+    let versions = Arc::new(RemoteVersions::new(config)?);
     tasks.spawn(follow(daemon.clients.clone(), Arc::clone(settings), ca_pem.clone(), daemon.stop.clone()));
-    Ok(Shared { versions: Some(versions), ca_pem, keeper: None })
+    Ok(Shared { versions: Some(versions.clone()), sealed: Some(versions), ca_pem, keeper: None })
 }
 
 /// Read at each login: the kubelet writes a new one long before the old one ends.

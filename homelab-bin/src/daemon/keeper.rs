@@ -60,7 +60,7 @@ pub(super) async fn open(daemon: &Daemon, tasks: &mut JoinSet<Result<()>>) -> Re
     let versions = Arc::new(StoreVersions::new(store.clone(), Arc::new(policies.clone())));
     let ca_pem = authority.certificate.clone();
     let keeper = Keeper { store, vault, place, audit, policies, authority, leaf };
-    Ok(Some(Shared { versions: Some(versions), ca_pem, keeper: Some(keeper) }))
+    Ok(Some(Shared { versions: Some(versions.clone()), sealed: Some(versions), ca_pem, keeper: Some(keeper) }))
 }
 
 /// Starts what goes on beside the listeners, and publishes where they are.

@@ -9,6 +9,7 @@ use homelab_core::meta::manager;
 use homelab_core::watch::Watches;
 use homelab_gitops::backend::gix::GixSource;
 use homelab_gitops::backend::trees::Trees;
+use homelab_gitops::sealed::SealedFiles;
 use homelab_gitops::source::GitSource;
 use homelab_mesh::backend::choose::Routers;
 use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
@@ -16,6 +17,7 @@ use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
 use super::settings::Settings;
 use super::{Daemon, Shared, publish, servers};
 use crate::adapters::artifacts::TreeArtifacts;
+use crate::adapters::sealed_files::CountedMount;
 use crate::adapters::traffic::MeshTraffic;
 use crate::args::Part;
 
@@ -63,13 +65,16 @@ fn gitops(
     source: Arc<dyn GitSource>,
     watches: Watches,
 ) -> homelab_gitops::controller::Context {
+    let sealed = shared.sealed.as_ref().map(|mount| {
+        Arc::new(CountedMount::new(Arc::clone(mount), Arc::clone(&daemon.metrics))) as Arc<dyn SealedFiles>
+    });
     homelab_gitops::controller::Context {
         clients: daemon.clients.clone(),
         kinds: Arc::new(Kinds::new(daemon.clients.own())),
         watches,
         events: events(&daemon.clients, &daemon.settings, manager::GITOPS),
         source,
-        sealed: shared.sealed.clone(),
+        sealed,
         namespaces: daemon.settings.only(),
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::policy::Identity;
 use crate::server::{Authenticator, Login, ServerConfig, ServerOptions, ServerState, router};
 use crate::store::{Put, SecretData, SecretPath, SecretStore};
-use crate::testing::{FixedHost, OwnNamespace, open_store, versions_contract};
+use crate::testing::{FixedHost, OwnNamespace, open_store, sealed_mount_contract, versions_contract};
 
 const DAEMON: &str = "homelab/homelab#pod-1";
 
@@ -67,6 +67,13 @@ async fn keeps_the_contract() {
         let (address, _) = serve(&store, "127.0.0.1:0").await;
         let versions: Arc<dyn Versions> = Arc::new(remote(&address, DAEMON));
         (store, versions)
+    })
+    .await;
+    sealed_mount_contract(async || {
+        let store = open_store().await;
+        let (address, _) = serve(&store, "127.0.0.1:0").await;
+        let mount: Arc<dyn SealedMount> = Arc::new(remote(&address, DAEMON));
+        (store, mount)
     })
     .await;
 }

@@ -138,6 +138,10 @@ impl Policy for Combined {
             decided => decided,
         }
     }
+
+    fn is_loading(&self) -> bool {
+        self.objects.is_loading()
+    }
 }
 
 /// What [`Policy::admit`] does where nothing is known but secrets.

@@ -39,4 +39,8 @@ impl Policy for SharedPolicies {
     fn admit(&self, holder: Holder<'_>, access: &Access<'_>) -> Ruling {
         self.current().admit(holder, access)
     }
+
+    fn is_loading(&self) -> bool {
+        self.current().is_loading()
+    }
 }

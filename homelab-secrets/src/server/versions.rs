@@ -3,6 +3,8 @@
 //! - `resolve/NAMESPACE/ACCOUNT/PATH?version=N` (GET): a version as that ServiceAccount may see it, without its value;
 //! - `pin/HOLDER` (POST `versions`): what a revision keeps from pruning;
 //! - `gone` (POST `versions`): those whose values are gone for good;
+//! - `show` (POST `account`, `gitsync`, `commit`, `files`): what the read-only mount of sealed files holds of a GitSync;
+//! - `retain` (POST `gitsyncs`): all others go from it;
 //! - `watch` (POST `known`, `wait`): waits up to so many seconds for any path to stand elsewhere than is known.
 //!
 //! No policy gives these paths: they decide in the name of others. They are for one ServiceAccount, that of
@@ -17,6 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use homelab_core::class::Class;
 use homelab_core::meta::Account;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::ServerState;
@@ -26,6 +29,7 @@ use super::fields::Fields;
 use super::request::{Asked, Caller, Op};
 use crate::Error;
 use crate::policy::Identity;
+use crate::sealed::GitCommit;
 use crate::versions::{DAEMON_ROLE, Failure, Known, Moved};
 
 /// Most versions in one request.
@@ -50,12 +54,20 @@ pub(super) async fn serve(state: &ServerState, caller: &Caller, asked: &mut Aske
             let versions = pairs(&asked.fields().await?, "versions")?;
             told(state, state.0.store.gone(&versions).await.map(|gone| json!({ "gone": gone })))
         }
+        ("show", "", Op::Write) => show(state, &asked.fields().await?).await,
+        ("retain", "", Op::Write) => {
+            let gitsyncs = parsed(&asked.fields().await?, "gitsyncs", "a list of NAMESPACE/NAME")?;
+            match state.0.store.retain_mirrored(&gitsyncs).await {
+                Ok(()) => done(),
+                Err(error) => Ok(failed(&error)),
+            }
+        }
         ("watch", "", Op::Write) => {
             let fields = asked.fields().await?;
             let (known, wait) = (pairs(&fields, "known")?, fields.count("wait")?.unwrap_or(LONGEST).min(LONGEST));
             told(state, watch(state, &known, Duration::from_secs(wait)).await)
         }
-        ("resolve" | "pin" | "gone" | "watch", ..) => Err(Refused::unsupported()),
+        ("resolve" | "pin" | "gone" | "show" | "retain" | "watch", ..) => Err(Refused::unsupported()),
         _ => Err(Refused::no_path()),
     }
 }
@@ -73,6 +85,15 @@ async fn resolve(state: &ServerState, asked: &Asked, place: &str) -> Answer {
     }
 }
 
+async fn show(state: &ServerState, fields: &Fields) -> Answer {
+    let (gitsync, commit) = (fields.need("gitsync")?, fields.need("commit")?);
+    let account =
+        Account::parse(&fields.need("account")?).ok_or_else(|| Refused::invalid("account is NAMESPACE/NAME"))?;
+    let files: Vec<_> = parsed(fields, "files", "a list of pairs of a name and a text")?;
+    let from = GitCommit { gitsync: &gitsync, commit: &commit, files: &files };
+    told(state, state.0.store.mirror(&state.0.policy, &account, from).await.map(|new| json!({ "new": new })))
+}
+
 async fn watch(state: &ServerState, known: &[Known], wait: Duration) -> Result<Moved, Error> {
     match tokio::time::timeout(wait, state.0.store.watch(known)).await {
         Ok(moved) => moved,
@@ -80,6 +101,11 @@ async fn watch(state: &ServerState, known: &[Known], wait: Duration) -> Result<M
         Err(_) if state.is_sealed() => Err(Error::Sealed),
         Err(_) => Ok(Moved::default()),
     }
+}
+
+fn parsed<T: DeserializeOwned>(fields: &Fields, name: &str, what: &str) -> Result<T, Refused> {
+    let wrong = || Refused::invalid(format!("{name} is {what}"));
+    serde_json::from_value(fields.value(name).ok_or_else(wrong)?.clone()).map_err(|_| wrong())
 }
 
 fn pairs(fields: &Fields, name: &str) -> Result<Vec<Known>, Refused> {

@@ -15,13 +15,14 @@ use homelab_core::meta::Account;
 use subtle::ConstantTimeEq as _;
 
 use super::record;
+use super::resolve::policy_is_read;
 use super::step::{Input, Step};
 use super::write::{Draft, Job};
 use super::{Loaded, PAGE, SecretData, SecretPath, SecretStore, mounts};
 use crate::Error;
 use crate::kv::{Command, SettingsChange, State};
 use crate::policy::{Capability, Decision, Identity, Policy};
-use crate::sealed::{GIT_MOUNT, SealedFile, Snapshot};
+use crate::sealed::{GIT_MOUNT, GitCommit, SealedFile, Snapshot};
 
 /// Words on a path: GitSync (none: Git has it no more), file, commit that brought the newest version.
 const GITSYNC: &str = "gitsync";
@@ -30,22 +31,12 @@ const COMMIT: &str = "commit";
 /// Problems that are told in full.
 const TOLD: usize = 5;
 
-/// What a GitSync has at its commit.
-#[derive(Clone, Copy, Debug)]
-pub struct GitCommit<'a> {
-    /// The GitSync, `NAMESPACE/NAME`.
-    pub gitsync: &'a str,
-    /// The commit.
-    pub commit: &'a str,
-    /// Names and texts of files; those that are not called as sealed ones are passed by.
-    pub files: &'a [(String, String)],
-}
-
 impl SecretStore {
     /// Shows exactly these sealed files of a GitSync, in one commit of the store; gives how many values are new. `account`
     /// needs the right to seal each of them (`update`). If one file can not be shown nothing changes: class `Invalid` names
     /// files that are broken, `Denied` those that the account may not show.
     pub async fn mirror(&self, policy: &dyn Policy, account: &Account, from: GitCommit<'_>) -> Result<u64, Error> {
+        policy_is_read(policy)?;
         let snapshot = Snapshot::read(from.commit, from.files.iter().map(|(name, text)| (&**name, &**text)));
         let (mut broken, mut denied) = (snapshot.problems().to_vec(), Vec::new());
         let mut wanted = BTreeMap::new();

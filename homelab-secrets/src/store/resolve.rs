@@ -8,6 +8,15 @@ use crate::Error;
 use crate::policy::{Capability, Decision, Identity, Policy};
 use crate::versions::{Failed, Failure, Known, Moved, Resolved};
 
+/// Nobody is refused for good by policies that are not known yet.
+pub(super) fn policy_is_read(policy: &dyn Policy) -> Result<(), Error> {
+    if policy.is_loading() {
+        Err(Error::Backend("the policies of secrets are still being read".into()))
+    } else {
+        Ok(())
+    }
+}
+
 impl SecretStore {
     /// The newest live version of `path` (or `version`) as `account` may see it. Class `Denied` or `NotFound` name the
     /// path, the account and what to do.
@@ -19,6 +28,7 @@ impl SecretStore {
         version: Option<u64>,
     ) -> Result<Resolved, Error> {
         let path = SecretPath::parse(path)?;
+        policy_is_read(policy)?;
         if let Decision::Deny { why } =
             policy.decide(&Identity::account(account.clone()), path.as_str(), Capability::Read)
         {

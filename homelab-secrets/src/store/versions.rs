@@ -1,5 +1,6 @@
-//! [`Versions`] by the store in this process.
+//! [`Versions`] and [`SealedMount`] by the store in this process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use homelab_core::meta::Account;
 use super::SecretStore;
 use crate::Error;
 use crate::policy::Policy;
+use crate::sealed::{GitCommit, SealedMount};
 use crate::versions::{Known, Resolved, Versions};
 
 /// The store, and who may read what of it. Clones share both.
@@ -49,10 +51,21 @@ impl Versions for StoreVersions {
     }
 }
 
+#[async_trait]
+impl SealedMount for StoreVersions {
+    async fn show(&self, account: &Account, from: GitCommit<'_>) -> Result<u64, Error> {
+        self.store.mirror(&*self.policy, account, from).await
+    }
+
+    async fn retain(&self, gitsyncs: &BTreeSet<String>) -> Result<(), Error> {
+        self.store.retain_mirrored(gitsyncs).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{OwnNamespace, open_store, versions_contract};
+    use crate::testing::{OwnNamespace, open_store, sealed_mount_contract, versions_contract};
 
     #[tokio::test]
     async fn keeps_the_contract() {
@@ -60,6 +73,12 @@ mod tests {
             let store = open_store().await;
             let versions: Arc<dyn Versions> = Arc::new(StoreVersions::new(store.clone(), Arc::new(OwnNamespace)));
             (store, versions)
+        })
+        .await;
+        sealed_mount_contract(async || {
+            let store = open_store().await;
+            let mount: Arc<dyn SealedMount> = Arc::new(StoreVersions::new(store.clone(), Arc::new(OwnNamespace)));
+            (store, mount)
         })
         .await;
     }

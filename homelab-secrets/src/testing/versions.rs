@@ -20,14 +20,16 @@ use crate::versions::Versions;
 /// How long something that has to come is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// ServiceAccounts may do everything below `kv/<their namespace>/`, and nobody anything else.
+/// ServiceAccounts may do everything below `kv/<their namespace>/` and `git/<their namespace>/`, and nobody anything else.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnNamespace;
 
 impl Policy for OwnNamespace {
     fn decide(&self, who: &Identity, path: &str, _: Capability) -> Decision {
         match who {
-            Identity::ServiceAccount { account, .. } if path.starts_with(&format!("kv/{}/", account.namespace)) => {
+            Identity::ServiceAccount { account, .. }
+                if ["kv", "git"].iter().any(|mount| path.starts_with(&format!("{mount}/{}/", account.namespace))) =>
+            {
                 Decision::Allow
             }
             _ => Decision::Deny { why: "it is not of its namespace".into() },

@@ -4,16 +4,16 @@ use homelab_secrets::api::v1alpha1::ClusterSecretPolicy;
 use homelab_secrets::backend::memory::Memory;
 use homelab_secrets::backend::{Host as _, System};
 use homelab_secrets::keys::{SlotKey, Unlock};
-use homelab_secrets::policy::PolicySet;
+use homelab_secrets::policy::{PolicySet, SharedPolicies};
 use homelab_secrets::sealed::{Fields, RepositoryName, SUFFIX, seal_file};
-use homelab_secrets::store::SecretPath;
+use homelab_secrets::store::{SecretPath, SecretStore, StoreVersions};
 use serde_json::json;
 
 use super::*;
 
 struct World {
     store: SecretStore,
-    subject: Arc<StoreMount>,
+    subject: Arc<CountedMount>,
 }
 
 async fn world() -> World {
@@ -28,7 +28,8 @@ async fn world() -> World {
     }))
     .expect("a policy");
     let policies = SharedPolicies::new(PolicySet::build([], [&policy]));
-    let subject = Arc::new(StoreMount::new(store.clone(), policies, Arc::default()));
+    let mount = Arc::new(StoreVersions::new(store.clone(), Arc::new(policies)));
+    let subject = Arc::new(CountedMount::new(mount, Arc::default()));
     World { store, subject }
 }
 

@@ -1,8 +1,8 @@
 //! The mount of sealed files over HTTP.
 
 use super::*;
+use crate::sealed::GitCommit;
 use crate::sealed::{Fields, RepositoryName, seal_file};
-use crate::store::GitCommit;
 
 struct Everybody;
 

@@ -2,11 +2,13 @@
 
 use super::*;
 
-const ALL: [(&str, &str); 4] = [
+const ALL: [(&str, &str); 6] = [
     ("GET", "sys/homelab/versions/resolve/web/web/kv/web/db"),
     ("POST", "sys/homelab/versions/pin/App web@1"),
     ("POST", "sys/homelab/versions/gone"),
     ("POST", "sys/homelab/versions/watch"),
+    ("POST", "sys/homelab/versions/show"),
+    ("POST", "sys/homelab/versions/retain"),
 ];
 
 async fn server(daemon: Option<&str>) -> Server {
@@ -24,7 +26,8 @@ async fn login(s: &Server, role: &str, jwt: &str) -> (u16, String) {
 }
 
 async fn statuses(s: &Server, token: &str) -> Vec<u16> {
-    let body = json!({ "versions": [["kv/web/db", 1]], "known": [["kv/web/db", 0]], "wait": 0 });
+    let body = json!({ "versions": [["kv/web/db", 1]], "known": [["kv/web/db", 0]], "wait": 0, "gitsyncs": [],
+        "account": "web/git", "gitsync": "web/home", "commit": "c1", "files": [] });
     let mut statuses = Vec::new();
     for (method, path) in ALL {
         let body = if method == "GET" { Value::Null } else { body.clone() };
@@ -39,7 +42,7 @@ async fn statuses(s: &Server, token: &str) -> Vec<u16> {
 async fn they_are_for_the_daemon_in_its_pod_by_its_role_and_for_nobody_else() {
     let s = server(Some("homelab/homelab")).await;
     let (status, daemon) = login(&s, "homelab-daemon", "homelab/homelab#pod-1").await;
-    assert_eq!((status, statuses(&s, &daemon).await), (200, vec![200, 204, 200, 200]));
+    assert_eq!((status, statuses(&s, &daemon).await), (200, vec![200, 204, 200, 200, 200, 204]));
 
     for (jwt, expected) in [
         ("homelab/homelab", 403),
@@ -55,7 +58,7 @@ async fn they_are_for_the_daemon_in_its_pod_by_its_role_and_for_nobody_else() {
     let forged = s.root("POST", "auth/token/create", forged).await.1;
     let forged = forged["auth"]["client_token"].as_str().unwrap().to_owned();
     for token in [ROOT, &by_another_role, &app, &forged] {
-        assert_eq!(statuses(&s, token).await, [403; 4]);
+        assert_eq!(statuses(&s, token).await, [403; 6]);
     }
     for method in ["GET", "POST", "DELETE"] {
         assert_eq!(s.root(method, "auth/kubernetes/role/homelab-daemon", Value::Null).await.0, 400, "{method}");
@@ -72,5 +75,5 @@ async fn a_server_that_was_told_of_no_daemon_tells_nobody() {
     let s = server(None).await;
     assert_eq!(login(&s, "homelab-daemon", "homelab/homelab#pod-1").await.0, 400);
     let token = login(&s, "homelab-agent", "homelab/homelab#pod-1").await.1;
-    assert_eq!(statuses(&s, &token).await, [403; 4]);
+    assert_eq!(statuses(&s, &token).await, [403; 6]);
 }
