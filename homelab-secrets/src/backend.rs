@@ -26,7 +26,7 @@ pub mod memory;
 mod system;
 
 #[cfg(feature = "client")]
-pub use cluster_key::cluster_key;
+pub use cluster_key::{KEY_SECRET_TYPE, cluster_keys, key_entry, keys_of_secret};
 pub use system::{System, key_file};
 
 /// Commits so far. Grows by one with each, never goes back.

@@ -77,10 +77,10 @@ impl Around {
         self.watch.map(|strict| (watched(strict), name))
     }
 
-    /// The key in the Secret, and the Secret's name.
-    async fn key(&self) -> Result<(Unlock, String)> {
-        let key = backend::cluster_key(self.client.clone(), &self.namespace, KEY_SECRET, false, &System).await?;
-        Ok((key, format!("Secret {}/{KEY_SECRET}", self.namespace)))
+    /// The keys in the Secret, and the Secret's name.
+    async fn keys(&self) -> Result<(Vec<Unlock>, String)> {
+        let keys = backend::cluster_keys(self.client.clone(), &self.namespace, KEY_SECRET, false, &System).await?;
+        Ok((keys, format!("Secret {}/{KEY_SECRET}", self.namespace)))
     }
 }
 
@@ -130,10 +130,22 @@ async fn unseal(vault: &Vault, key_file: &Path, around: Option<&Around>) -> Resu
     let Err(first) = by_file else { return Ok(key_file.display().to_string()) };
     let first = anyhow::Error::new(first).context(format!("with {}", key_file.display()));
     let Some(around) = around else { return Err(first) };
-    match around.key().await {
-        Ok((key, name)) => vault.unseal(key).await.map(|()| name.clone()).with_context(|| format!("with {name}")),
+    match around.keys().await {
+        Ok((keys, name)) => any(vault, keys).await.map(|()| name.clone()).with_context(|| format!("with {name}")),
         Err(second) => Err(anyhow::anyhow!("{first:#}; {second:#}")),
     }
+}
+
+/// Opens it by the first of these keys that does. One of them may be of a slot that is gone, or is not there yet.
+async fn any(vault: &Vault, keys: Vec<Unlock>) -> Result<(), homelab_secrets::Error> {
+    let mut last = homelab_secrets::Error::Invalid("there is no key".into());
+    for key in keys {
+        match vault.unseal(key).await {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Keeps health in step with the seal, and with the copy of the head, until `stop`.

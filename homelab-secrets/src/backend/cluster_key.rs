@@ -1,4 +1,7 @@
-//! The key of a slot in a Kubernetes Secret.
+//! Keys of slots in a Kubernetes Secret.
+//!
+//! Each lies in the text of a key file: the first under `store.key`, later ones under `SLOT.key`. While a slot takes the
+//! place of another, both keys lie there, so that a start in between finds the one that opens.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +16,40 @@ use zeroize::Zeroizing;
 
 use super::Host;
 use crate::Error;
-use crate::keys::{SlotKey, Unlock};
+use crate::keys::{KeyId, SlotKey, Unlock};
 
+/// Type of a Secret with keys of slots.
+pub const KEY_SECRET_TYPE: &str = "homelab.dev/store-key";
+/// Entry of the first key.
 const KEY: &str = "store.key";
+const SUFFIX: &str = ".key";
 
-/// Reads the key in the Secret `name`, in the text of a key file under `store.key`. Where there is none and
-/// `may_create`, makes one; if another process is faster, its key is the one.
+/// Under which entry of a Secret the key of this slot is put beside others.
+pub fn key_entry(slot: KeyId) -> String {
+    format!("{slot}{SUFFIX}")
+}
+
+/// The keys in a Secret, by their entries. What is no key is passed by.
+pub fn keys_of_secret(secret: Secret) -> BTreeMap<String, SlotKey> {
+    let key = |(entry, text): (String, ByteString)| {
+        let text = Zeroizing::new(text.0);
+        let key = entry.ends_with(SUFFIX).then(|| std::str::from_utf8(&text).ok().map(SlotKey::from_file))??;
+        Some((entry, key.ok()?))
+    };
+    secret.data.unwrap_or_default().into_iter().filter_map(key).collect()
+}
+
+/// Reads the keys in the Secret `name`. Where there is none and `may_create`, makes one; if another process is faster, its
+/// key is the one.
 ///
 /// Say `may_create` only while there is no store yet: a new key opens none.
-pub async fn cluster_key(
+pub async fn cluster_keys(
     client: Client,
     namespace: &str,
     name: &str,
     may_create: bool,
     host: &dyn Host,
-) -> Result<Unlock, Error> {
+) -> Result<Vec<Unlock>, Error> {
     let secrets = Api::<Secret>::namespaced(client, namespace);
     let place = format!("Secret {namespace}/{name}");
     let failed = |what: &str, error: &kube::Error| Error::Backend(format!("{place} {what}: {}", explain(error)));
@@ -46,13 +68,13 @@ pub async fn cluster_key(
             labels: Some(BTreeMap::from([(label::MANAGED_BY.to_owned(), label::MANAGED_BY_US.to_owned())])),
             ..ObjectMeta::default()
         },
-        type_: Some("Opaque".into()),
+        type_: Some(KEY_SECRET_TYPE.into()),
         data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(key.to_file().as_bytes().to_vec()))])),
         ..Secret::default()
     };
     let params = PostParams { field_manager: Some(manager::SECRETS.into()), ..PostParams::default() };
     match secrets.create(&params, &secret).await {
-        Ok(_) => Ok(Unlock::KubernetesSecret(key)),
+        Ok(_) => Ok(vec![Unlock::KubernetesSecret(key)]),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = secrets.get(name).await.map_err(|error| failed("can not be read", &error))?;
             of_secret(found, &place)
@@ -61,10 +83,37 @@ pub async fn cluster_key(
     }
 }
 
-fn of_secret(secret: Secret, place: &str) -> Result<Unlock, Error> {
-    let text = secret.data.unwrap_or_default().remove(KEY).map(|text| Zeroizing::new(text.0));
-    let wrong = |why: &str| Error::Invalid(format!("{place}: {KEY} {why}: restore it from your backup"));
-    let text = text.ok_or_else(|| wrong("is missing"))?;
-    let text = std::str::from_utf8(&text).map_err(|_| wrong("is no text"))?;
-    SlotKey::from_file(text).map(Unlock::KubernetesSecret).map_err(|_| wrong("is no key"))
+fn of_secret(secret: Secret, place: &str) -> Result<Vec<Unlock>, Error> {
+    let keys: Vec<_> = keys_of_secret(secret).into_values().map(Unlock::KubernetesSecret).collect();
+    match keys.is_empty() {
+        true => Err(Error::Invalid(format!("{place} holds no key of a store: restore it from your backup"))),
+        false => Ok(keys),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::System;
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_secret_are_found_and_nothing_else() {
+        let [one, two] = [(); 2].map(|()| SlotKey::generate(&|buffer| System.random(buffer)).unwrap());
+        let text = |text: &str| ByteString(text.as_bytes().to_vec());
+        let data = [
+            (KEY.to_owned(), text(&one.to_file())),
+            (key_entry(two.id()), text(&two.to_file())),
+            ("other.key".to_owned(), text("something else")),
+            ("note".to_owned(), text(&one.to_file())),
+        ];
+        let secret = |data| Secret { data: Some(data), ..Secret::default() };
+        let found = keys_of_secret(secret(data.into()));
+        let ids: Vec<_> = found.iter().map(|(entry, key)| (entry.clone(), key.id())).collect();
+        let mut expected = [(KEY.to_owned(), one.id()), (key_entry(two.id()), two.id())];
+        expected.sort();
+        assert_eq!(ids, expected);
+
+        let error = of_secret(secret(BTreeMap::from([("x.key".into(), text("planted"))])), "Secret a/b").unwrap_err();
+        assert!(error.to_string().starts_with("Secret a/b holds no key") && !error.to_string().contains("planted"));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod badinput;
 mod gitops;
+mod installed;
 mod rollout;
 mod secrets;
 mod split;

@@ -318,6 +318,19 @@ fn network(error: &reqwest::Error) -> String {
     }
 }
 
+/// What a server answered that did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct Refusal {
+    words: String,
+    status: StatusCode,
+}
+
+/// Whether the server certainly did not do what failed so. After a timeout, or an error of its own, it may have.
+pub(in crate::cli) fn is_refused(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status.is_client_error())
+}
+
 struct Answer {
     status: StatusCode,
     body: Value,
@@ -330,13 +343,14 @@ impl Answer {
         }
         let words: Vec<_> = self.body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let words = if words.is_empty() { format!("the server answered {}", self.status) } else { words.join("; ") };
-        match self.status {
-            StatusCode::FORBIDDEN if words.contains("SecretPolicy") => bail!("{action} as {who}: {words}"),
+        let words = match self.status {
+            StatusCode::FORBIDDEN if words.contains("SecretPolicy") => format!("{action} as {who}: {words}"),
             StatusCode::FORBIDDEN => {
-                bail!("{action} as {who}: {words} (a SecretPolicy or ClusterSecretPolicy gives rights)")
+                format!("{action} as {who}: {words} (a SecretPolicy or ClusterSecretPolicy gives rights)")
             }
-            _ => bail!("{action}: {words}"),
-        }
+            _ => format!("{action}: {words}"),
+        };
+        Err(Refusal { words, status: self.status }.into())
     }
 }
 

@@ -7,36 +7,41 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use homelab_core::meta::Account;
 use homelab_secrets::backend::{Host as _, System};
-use homelab_secrets::keys::{RecoveryKey, SlotKey};
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use homelab_secrets::keys::{KeyId, RecoveryKey, SlotKey};
 use reqwest::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::args::{Global, Rekey, Server, SlotKind};
-use crate::cli::cluster::{Cluster, failed};
-use crate::cli::kv::Client;
+use crate::cli::cluster::Cluster;
+use crate::cli::kv::{Client, is_refused};
 use crate::cli::output;
 
+mod key_secret;
+
+use key_secret::KeySecret;
+
 const SLOTS: &str = "sys/homelab/keys/slots";
-/// Secret of a slot, and its key in there.
-const SECRET: (&str, &str) = ("homelab-key", "store.key");
+/// Secret with the keys of slots.
+const SECRET: &str = "homelab-key";
 
 pub(super) async fn run(global: &Global, args: Rekey) -> Result<()> {
     let client = Client::connect(global, &args.server).await?;
     match args.kind {
         SlotKind::KeyFile => {
             let file = args.out.as_deref().context("--out FILE names the key file to make")?;
-            let text = new_key()?;
+            let key = new_key()?;
+            let text = key.to_file();
             // First the file: a slot that nobody has the key of is worth nothing.
             make_file(file, &text).with_context(|| format!("make the key file {}", file.display()))?;
-            let made = add(&client, "key-file", &text, &args).await;
-            if made.is_err() {
-                drop(std::fs::remove_file(file));
-            }
-            told(&made?);
+            let made = match add(&client, "key-file", &text, &args).await {
+                Err(error) if is_refused(&error) => {
+                    drop(std::fs::remove_file(file));
+                    return Err(error);
+                }
+                made => made.map_err(|error| unknown(error, &format!("the key file {}", file.display()), key.id()))?,
+            };
+            told(&made);
             output::note(&format!(
                 "its key is in {}. The server opens the store by `store.key` in its data directory: put this file there \
                  before its next start, if the old one is replaced",
@@ -48,10 +53,15 @@ pub(super) async fn run(global: &Global, args: Rekey) -> Result<()> {
         SlotKind::Recovery => {
             let key = RecoveryKey::generate(&|buffer| System.random(buffer)).context("make a recovery key")?;
             let text = key.to_text()?;
-            let made = add(&client, "recovery", &text, &args).await?;
+            let made = add(&client, "recovery", &text, &args).await;
+            if let Err(error) = made.as_ref()
+                && is_refused(error)
+            {
+                return made.map(drop);
+            }
             output::line(&text)?;
-            told(&made);
             output::note("write the line above down and keep it elsewhere: it is shown only now");
+            told(&made.context("it is not known whether that key opens the store now: `homelab secrets slots list`")?);
         }
     }
     Ok(())
@@ -77,29 +87,32 @@ async fn in_cluster(global: &Global, client: &Client, args: &Rekey) -> Result<()
     let (namespace, name) = match args.secret.as_deref().map(|text| (text, Account::parse(text))) {
         Some((_, Some(Account { namespace, name }))) => (namespace, name),
         Some((text, None)) => anyhow::bail!("`{text}` is no Secret; write NAMESPACE/NAME"),
-        None => (cluster.daemon.clone(), SECRET.0.to_owned()),
+        None => (cluster.daemon.clone(), SECRET.to_owned()),
     };
-    let secrets = Api::<Secret>::namespaced(cluster.client.clone(), &namespace);
-    let text = new_key()?;
-    let object = Secret {
-        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-        string_data: Some([(SECRET.1.to_owned(), text.to_string())].into()),
-        type_: Some("homelab.dev/store-key".into()),
-        ..Secret::default()
-    };
-    let what = format!("Secret {namespace}/{name}");
-    let made = secrets.create(&PostParams::default(), &object).await;
-    made.map_err(|error| failed(&format!("make {what}"), &error))?;
-    let added = add(client, "kubernetes-secret", &text, args).await;
-    if added.is_err() {
-        let gone = secrets.delete(&name, &DeleteParams::default()).await;
-        if let Err(error) = gone {
-            output::note(&format!("{what} opens nothing and can be deleted: {error}"));
+    let place = KeySecret::new(&cluster, &namespace, &name);
+    let key = new_key()?;
+    let entry = place.put(&key).await?;
+    let made = match add(client, "kubernetes-secret", &key.to_file(), args).await {
+        Err(error) if is_refused(&error) => {
+            place.take(&entry).await;
+            return Err(error);
         }
+        made => made.map_err(|error| unknown(error, &format!("{entry} of {place}"), key.id()))?,
+    };
+    told(&made);
+    if let Some(old) = args.replace.as_deref() {
+        place.forget(old).await;
     }
-    told(&added?);
-    output::note(&format!("its key is in {what}"));
+    output::note(&format!("its key is {entry} of {place}"));
     Ok(())
+}
+
+/// The server may have made the slot: then what opens it must not be thrown away.
+fn unknown(error: anyhow::Error, what: &str, slot: KeyId) -> anyhow::Error {
+    error.context(format!(
+        "it is not known whether the store has a new slot: keep {what} until `homelab secrets slots list` answers \
+         without slot {slot}"
+    ))
 }
 
 async fn add(client: &Client, kind: &str, key: &str, args: &Rekey) -> Result<Value> {
@@ -119,8 +132,8 @@ fn warnings(answer: &Value) {
     warnings.into_iter().flatten().filter_map(Value::as_str).for_each(|text| output::note(&format!("warning: {text}")));
 }
 
-fn new_key() -> Result<Zeroizing<String>> {
-    Ok(SlotKey::generate(&|buffer| System.random(buffer)).context("make a key")?.to_file())
+fn new_key() -> Result<SlotKey> {
+    SlotKey::generate(&|buffer| System.random(buffer)).context("make a key")
 }
 
 /// A file of its own that only its owner can read, on the disk when this returns.
@@ -153,7 +166,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("new.key");
-        let text = new_key().expect("a key");
+        let text = new_key().expect("a key").to_file();
         make_file(&file, &text).expect("made");
         assert_eq!(std::fs::metadata(&file).expect("the file").permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_to_string(&file).expect("read"), *text);

@@ -11,7 +11,7 @@ use homelab_secrets::keys::Unlock;
 use homelab_secrets::store::{BackendKind, StorePlace, Vault};
 use kube::Client;
 
-use super::{KEY_SECRET as KEY, Kept};
+use super::{KEY_SECRET as KEY, Kept, any};
 
 /// Secret that is the head of the store; all its others begin with this name.
 const STORE: &str = "homelab-store";
@@ -25,15 +25,15 @@ pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: 
     let is_new = !vault.initialized().await.with_context(|| format!("read the store in namespace {namespace}"))?;
     let opened = async {
         if is_new {
-            let made = vault.initialize(vec![key(client.clone(), namespace, &key_file, true).await?]).await;
+            let made = vault.initialize(keys(client.clone(), namespace, &key_file, true).await?).await;
             match made {
                 // Another replica was faster: its store is the one, and its key is there by now.
                 Err(error) if error.class() == Class::Conflict => {}
                 made => return made.map(drop).with_context(|| format!("make the store in namespace {namespace}")),
             }
         }
-        let key = key(client, namespace, &key_file, false).await?;
-        vault.unseal(key).await.with_context(|| format!("open the store in namespace {namespace}"))
+        let keys = keys(client, namespace, &key_file, false).await?;
+        any(&vault, keys).await.with_context(|| format!("open the store in namespace {namespace}"))
     };
     match opened.await {
         Ok(()) => {}
@@ -56,9 +56,9 @@ pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: 
     Ok(Kept { vault, is_new, place })
 }
 
-async fn key(client: Client, namespace: &str, file: &Path, is_new: bool) -> Result<Unlock> {
+async fn keys(client: Client, namespace: &str, file: &Path, is_new: bool) -> Result<Vec<Unlock>> {
     if tokio::fs::try_exists(file).await.with_context(|| format!("look for {}", file.display()))? {
-        return Ok(backend::key_file(file, false, &System)?);
+        return Ok(vec![backend::key_file(file, false, &System)?]);
     }
-    Ok(backend::cluster_key(client, namespace, KEY, is_new, &System).await?)
+    Ok(backend::cluster_keys(client, namespace, KEY, is_new, &System).await?)
 }
