@@ -25,6 +25,8 @@ pub mod label {
     pub const STORE: &str = "homelab.dev/store";
     /// On those of them that never change: number of the commit that they were made for.
     pub const STORE_COMMIT: &str = "homelab.dev/store-commit";
+    /// On a Secret that is kept equal to the secret store: name of the SecretSync of its namespace that does so.
+    pub const SECRET_SYNC: &str = "homelab.dev/secretsync";
     /// Opt-in of a pod outside Apps for injection: `"true"`.
     pub const INJECT: &str = "homelab.dev/inject";
     /// `app.kubernetes.io/managed-by`, value [`MANAGED_BY_US`].

@@ -28,6 +28,7 @@ use crate::policy::{PolicySet, Problem, SharedPolicies};
 mod follow;
 pub mod pods;
 mod report;
+pub mod sync;
 
 /// Changes that come together are taken together.
 const SETTLE: Duration = Duration::from_millis(50);

@@ -4,9 +4,11 @@
 //!
 //! - base, pure: [`seal`] (AES-256-SIV), [`keys`] (slot → root → data keys), [`kv`] (all rules of KV v2), [`policy`],
 //!   [`audit`] (records in a chain), [`sealed`] (secrets as files in Git), [`api`] (kinds), [`inject`] (what brings secrets
-//!   into a pod template), [`versions`] (what a rollout asks of a store, wherever that is);
+//!   into a pod template), [`sync`] (what a Kubernetes Secret has to hold), [`versions`] (what a rollout asks of a store,
+//!   wherever that is);
 //! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
-//! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies in step with the cluster;
+//! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies, pods and synced Secrets in step
+//!   with the cluster;
 //! - feature `client`: what talks to the API server, and to a secret server in another process.
 //!
 //! A value is open only between [`store`] and its caller. No error, log line or `Debug` form of this crate holds one.
@@ -22,6 +24,7 @@ pub mod kv;
 pub mod policy;
 pub mod seal;
 pub mod sealed;
+pub mod sync;
 pub mod versions;
 
 #[cfg(feature = "store")]

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn every_kind_is_there_once_with_a_schema() {
         let names: Vec<_> = crds().iter().map(|crd| crd.spec.names.kind.clone()).collect();
-        assert_eq!(names, ["App", "ClusterSecretPolicy", "GitSync", "SecretPolicy"]);
+        assert_eq!(names, ["App", "ClusterSecretPolicy", "GitSync", "SecretPolicy", "SecretSync"]);
         for crd in crds() {
             let schema = schema(&crd, "v1alpha1").expect("a schema");
             assert_eq!(schema["properties"]["spec"]["additionalProperties"], json!(false), "{}", crd.spec.names.kind);

@@ -1,4 +1,5 @@
-//! What only the leader does: the controllers of GitSyncs and Apps, joined by the adapters, and the care for pods.
+//! What only the leader does: the controllers of GitSyncs, Apps and SecretSyncs, joined by the adapters, and the care for
+//! pods.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use homelab_gitops::sealed::SealedFiles;
 use homelab_gitops::source::GitSource;
 use homelab_mesh::backend::choose::Routers;
 use homelab_rollout::backend::helm::{HelmConfig, HelmDeployer};
+use homelab_secrets::controller::sync::{AccountSecrets, KeptElsewhere, StoreSecrets};
 
 use super::settings::Settings;
 use super::{Daemon, Shared, publish, servers};
@@ -37,14 +39,35 @@ pub(super) async fn run(daemon: &Daemon, shared: &Shared) -> Result<()> {
         stop.clone().cancelled_owned(),
     );
     let pods = homelab_secrets::controller::pods::run(pods(daemon));
-    let (gitops, pods) =
-        (async { gitops.await.context("run GitSyncs") }, async { pods.await.context("care for pods") });
+    let synced =
+        homelab_secrets::controller::sync::run(synced(daemon, shared, watches.clone()), stop.clone().cancelled_owned());
+    let (gitops, pods, synced) =
+        (async { gitops.await.context("run GitSyncs") }, async { pods.await.context("care for pods") }, async {
+            synced.await.context("run SecretSyncs")
+        });
     if !daemon.has(Part::Rollout) {
-        return tokio::try_join!(gitops, pods).map(|_| ());
+        return tokio::try_join!(gitops, pods, synced).map(|_| ());
     }
     let rollout = rollout(daemon, shared, Trees::new(source, git), watches)?;
     let rollout = homelab_rollout::controller::run(rollout, stop.cancelled_owned());
-    tokio::try_join!(gitops, pods, async { rollout.await.context("run Apps") }).map(|_| ())
+    tokio::try_join!(gitops, pods, synced, async { rollout.await.context("run Apps") }).map(|_| ())
+}
+
+fn synced(daemon: &Daemon, shared: &Shared, watches: Watches) -> homelab_secrets::controller::sync::Context {
+    let secrets: Arc<dyn AccountSecrets> = match &shared.keeper {
+        Some(keeper) => {
+            let audit = keeper.audit.as_ref().map(|log| log.audit.clone());
+            Arc::new(StoreSecrets::new(keeper.store.clone(), keeper.policies.clone(), audit))
+        }
+        None => Arc::new(KeptElsewhere),
+    };
+    homelab_secrets::controller::sync::Context {
+        clients: daemon.clients.clone(),
+        watches,
+        events: events(&daemon.clients, &daemon.settings, manager::SECRETS),
+        secrets,
+        namespaces: daemon.settings.only(),
+    }
 }
 
 fn pods(daemon: &Daemon) -> homelab_secrets::controller::pods::Context {

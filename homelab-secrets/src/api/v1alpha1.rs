@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::Capability;
 
+mod sync;
+
+pub use sync::{
+    Decoding, Deletion, NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey,
+    SyncedPath, TargetSecret,
+};
+
 /// Rights of ServiceAccounts of this namespace on secrets below `MOUNT/<this namespace>/`. Whatever no policy allows is
 /// denied.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -8,3 +8,4 @@ mod installed;
 mod rollout;
 mod secrets;
 mod split;
+mod synced;
