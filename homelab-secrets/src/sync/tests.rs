@@ -82,7 +82,7 @@ fn what_can_not_be_made_is_named_with_its_cause_and_what_to_do_and_without_value
         (json!({"data": [{"key": "password", "path": "kv/web/db", "decode": "base64"}]}), db()),
         (whole.clone(), odd),
         (whole.clone(), dots),
-        (whole.clone(), large),
+        (whole, large),
         (json!({"dataFrom": [{"path": "kv/web/db"}], "data": [{"key": "user", "path": "kv/web/db"}]}), db()),
         (template("a\n${db.pasword}"), db()),
         (template("${app.password}"), db()),
@@ -207,9 +207,9 @@ fn kept(change: impl Fn(&mut Value)) -> Option<Value> {
 
 #[test]
 fn what_is_equal_is_not_written_and_what_differs_is() {
-    let none: fn(&mut Value) = |_| {};
-    let cases: [(&str, fn(&mut Value), &str); 10] = [
-        ("equal", none, "nothing"),
+    type Change = fn(&mut Value);
+    let cases: [(&str, Change, &str); 10] = [
+        ("equal", |_| {}, "nothing"),
         ("edited", |s| s["data"]["password"] = json!("aGVsbG8="), "apply 7, taking edits back"),
         ("a key taken out", |s| s["data"] = json!({}), "apply 7, taking edits back"),
         ("a key of somebody else", |s| s["data"]["more"] = json!("aGVsbG8="), "nothing"),
