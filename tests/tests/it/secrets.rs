@@ -155,13 +155,15 @@ async fn who_was_refused_while_the_daemon_was_away_is_woken() -> Result<()> {
     let ns = case.namespace.clone();
     case.put("db", "password=first").await?;
     allow(&case).await?;
-    case.daemon.kill().await?;
+    case.daemon.stop(Duration::from_secs(15)).await?;
     case.cluster.apply(&deployment(&ns, &format!("kv/{ns}/db=files:/run/secrets/db"))).await?;
-    wait::until("the pods to be refused", LIMIT, async || {
+    // Each refusal doubles the wait before the next try, from 5 ms on: after so many nobody tries for 20 s.
+    wait::until("the pods to be refused again and again", LIMIT, async || {
         let events = case.cluster.list("v1", "Event", &ns, "").await.map_err(|error| format!("{error:#}"))?;
         let refused =
-            |event: &Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("homelab");
-        if events.iter().any(refused) { Ok(()) } else { Err(format!("{} events", events.len())) }
+            |event: &&Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("homelab");
+        let times: u64 = events.iter().filter(refused).filter_map(|event| event["count"].as_u64()).sum();
+        if times >= 12 { Ok(()) } else { Err(format!("{times} times")) }
     })
     .await?;
     case.daemon.restart().await?;
