@@ -53,7 +53,7 @@ async fn a_serviceaccount_reads_finds_and_pushes_what_its_secretpolicy_allows() 
     let other = json!({"data": [{"secretKey": "word", "remoteRef": {"key": "other/db", "property": "password"}}]});
     world.apply(&external(ns, "denied", "homelab", &other)).await?;
     world.fails("ExternalSecret", "denied").await?;
-    let advice = "no policy lets serviceaccount";
+    let advice = "add to a ClusterSecretPolicy";
     world.told("ExternalSecret", "denied", advice).await?;
     world.finish().await
 }
