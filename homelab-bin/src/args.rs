@@ -152,6 +152,9 @@ pub struct Daemon {
     /// Directory of the store, its key file and the caches
     #[arg(long, default_value = "/var/lib/homelab", value_name = "DIR", env = "HOMELAB_DATA_DIR")]
     pub data_dir: PathBuf,
+    /// File with age identities that open the store, by a slot of `homelab secrets rekey age`
+    #[arg(long, value_name = "FILE", env = "HOMELAB_AGE_IDENTITY")]
+    pub age_identity: Option<PathBuf>,
     /// Where the secret store lies
     #[arg(long, value_enum, default_value = "embedded", value_name = "BACKEND", env = "HOMELAB_STORE")]
     pub store: StoreBackend,

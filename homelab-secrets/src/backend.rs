@@ -12,6 +12,8 @@ use tokio::sync::broadcast;
 
 use crate::Error;
 
+#[cfg(feature = "age")]
+pub mod age;
 pub mod audit;
 pub mod audit_file;
 #[cfg(feature = "client")]

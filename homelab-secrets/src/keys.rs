@@ -1,7 +1,7 @@
 //! Keys: a slot opens the root key, the root key wraps the others, a subkey serves each format.
 //!
 //! ```text
-//! slot (key file | Secret | passphrase | recovery key) ── wraps ─► root key ── wraps ─┬► data key of an epoch ─ HKDF ─► version, state
+//! slot (key file | Secret | passphrase | recovery key | age identity) ── wraps ─► root key ── wraps ─┬► data key of an epoch ─ HKDF ─► version, state
 //!                                                                                     └► digest key ─ HKDF ─► HMAC of values, derived keys
 //! ```
 //! [`KeyTable`] is what is stored: wrapped keys, nothing secret. [`Keyring`] is what it opens to; it lives in memory only.
@@ -32,15 +32,16 @@ mod slot;
 pub use id::KeyId;
 pub use recovery::RecoveryKey;
 pub use ring::Keyring;
-pub use slot::{NewSlot, Slot, SlotKey, SlotKind, Unlock};
+pub use slot::{ForAge, NewSlot, Slot, SlotKey, SlotKind, Unlock};
 
 use ring::{DataKey, DigestKey};
 
 /// Fills a buffer with random bytes. An argument, so that this module stays pure.
 pub type Random<'a> = &'a (dyn Fn(&mut [u8]) -> Result<(), Error> + 'a);
 
-/// Version of [`KeyTable`] that this program writes. It reads 1, too, which knew key files and passphrases only.
-pub const TABLE_FORMAT: u32 = 2;
+/// Version of [`KeyTable`] that this program writes. It reads 1, too, which knew key files and passphrases only, and 2, which
+/// knew no age identities.
+pub const TABLE_FORMAT: u32 = 3;
 const OLDEST_TABLE: u32 = 1;
 /// Slots of a store at most.
 pub const MAX_SLOTS: usize = 8;
@@ -166,7 +167,7 @@ impl KeyTable {
 
     fn unknown(&self, unlock: &Unlock) -> Error {
         let wanted = match unlock {
-            Unlock::KeyFile(_) | Unlock::KubernetesSecret(_) => {
+            Unlock::KeyFile(_) | Unlock::KubernetesSecret(_) | Unlock::Age(..) => {
                 "no slot of the store belongs to this key: use the key file that the store was made with"
             }
             Unlock::Recovery(_) => {

@@ -170,6 +170,9 @@ spec:
               mountPath: /var/run/secrets/homelab.dev
               readOnly: true
             {{- end }}
+            {{- with .Values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir: {}
@@ -194,6 +197,9 @@ spec:
           {{- else }}
           emptyDir: {}
           {{- end }}
+        {{- with .Values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- if and $onHost .Values.storage.nodeName }}
       nodeSelector:
         kubernetes.io/hostname: {{ .Values.storage.nodeName }}

@@ -15,7 +15,7 @@ pub use policy::{PathForm, PolicyCommand, PolicyTest};
 /// `homelab secrets …`: care for the store itself.
 #[derive(Debug, Subcommand)]
 pub enum Secrets {
-    /// Open a sealed store with the text of a key file, a passphrase or a recovery key, from stdin or asked for
+    /// Open a sealed store with the text of a key file, a passphrase, a recovery key or age identities, from stdin or asked for
     Unseal {
         /// Where the secret server is.
         #[command(flatten)]

@@ -23,6 +23,9 @@ pub struct SecretServer {
     /// Directory of the store and its key file (default: $XDG_DATA_HOME/homelab, ~/.local/share/homelab)
     #[arg(long, value_name = "DIR", env = "HOMELAB_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// File with age identities that open the store, by a slot of `homelab secrets rekey age`
+    #[arg(long, value_name = "FILE", env = "HOMELAB_AGE_IDENTITY")]
+    pub age_identity: Option<PathBuf>,
     /// PEM file of the server's certificate and what leads to its CA; read again when it changes (default: one of its own)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

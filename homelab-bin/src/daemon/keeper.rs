@@ -94,13 +94,14 @@ fn early(daemon: &Daemon, leaf: &Arc<Leaf>) -> Early {
 
 async fn open_store(daemon: &Daemon) -> Result<store::Kept> {
     let (directory, home) = (&daemon.settings.args.data_dir, &daemon.settings.home);
+    let age = daemon.settings.args.age_identity.as_deref();
     match daemon.settings.args.store {
         args::StoreBackend::Embedded => {
             let around = store::Around::new(daemon.clients.own(), &daemon.settings);
-            store::open(directory, Some(&around)).await
+            store::open(directory, Some(&around), age).await
         }
         args::StoreBackend::Kubernetes => {
-            let open = async || store::open_in_cluster(daemon.clients.own(), home, directory).await;
+            let open = async || store::open_in_cluster(daemon.clients.own(), home, directory, age).await;
             daemon.retry("the secret store", open).await
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use homelab_secrets::backend::age::AgeIdentities;
 use homelab_secrets::backend::cluster_witness::ClusterWitness;
 use homelab_secrets::backend::embedded::Embedded;
 use homelab_secrets::backend::{self, System};
@@ -14,6 +15,7 @@ use homelab_secrets::keys::Unlock;
 use homelab_secrets::store::{BackendKind, SecretStore, StorePlace, Vault, Watched};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::health::Health;
 use super::metrics::Metrics;
@@ -84,9 +86,9 @@ impl Around {
     }
 }
 
-/// The store in `directory`, opened by the key file beside it, or by the Secret of the cluster `around` it, if that can
-/// be.
-pub(crate) async fn open(directory: &Path, around: Option<&Around>) -> Result<Kept> {
+/// The store in `directory`, opened by the identities in the file `age`, by the key file beside it, or by the Secret of the
+/// cluster `around` it, if one of these can be.
+pub(crate) async fn open(directory: &Path, around: Option<&Around>, age: Option<&Path>) -> Result<Kept> {
     let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
     made.with_context(|| format!("make the data directory {} (--data-dir names another)", directory.display()))?;
     let (key_file, store_file) = (directory.join("store.key"), directory.join("store.redb"));
@@ -101,7 +103,7 @@ pub(crate) async fn open(directory: &Path, around: Option<&Around>) -> Result<Ke
         vault.initialize(vec![unlock]).await.with_context(|| format!("make the store {}", store_file.display()))?;
         key = Some(key_file.display().to_string());
     } else {
-        match unseal(&vault, &key_file, around).await {
+        match unseal(&vault, &key_file, around, age).await {
             Ok(by) => key = Some(by),
             Err(error) => tracing::error!(
                 "the store {} stays sealed: {error:#}; open it with `homelab secrets unseal`",
@@ -121,7 +123,25 @@ pub(crate) async fn open(directory: &Path, around: Option<&Around>) -> Result<Ke
 }
 
 /// Opens it; says by what.
-async fn unseal(vault: &Vault, key_file: &Path, around: Option<&Around>) -> Result<String> {
+async fn unseal(vault: &Vault, key_file: &Path, around: Option<&Around>, age: Option<&Path>) -> Result<String> {
+    let Some(age) = age else { return unseal_by_key(vault, key_file, around).await };
+    let Err(first) = by_age(vault, age).await else { return Ok(name_of(age)) };
+    let second = unseal_by_key(vault, key_file, around).await;
+    second.map_err(|second| anyhow::anyhow!("{first:#}; {second:#}"))
+}
+
+async fn by_age(vault: &Vault, file: &Path) -> Result<()> {
+    let text = tokio::fs::read_to_string(file).await.map(Zeroizing::new);
+    let text = text.with_context(|| format!("read the age identities in {}", file.display()))?;
+    let opened = async { vault.unseal_by_age(&AgeIdentities::parse(&text)?).await };
+    opened.await.with_context(|| format!("with the {}", name_of(file)))
+}
+
+fn name_of(age: &Path) -> String {
+    format!("age identities in {}", age.display())
+}
+
+async fn unseal_by_key(vault: &Vault, key_file: &Path, around: Option<&Around>) -> Result<String> {
     // A store without its key is never given a new one: that would open nothing.
     let by_file = match backend::key_file(key_file, false, &System) {
         Ok(key) => vault.unseal(key).await,

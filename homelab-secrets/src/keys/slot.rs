@@ -27,6 +27,17 @@ pub enum Unlock {
     Passphrase(Zeroizing<String>),
     /// The recovery key, written down and kept elsewhere.
     Recovery(RecoveryKey),
+    /// A key that lies in the slot itself, sealed for age identities.
+    Age(SlotKey, ForAge),
+}
+
+/// A slot's key, sealed for age identities (age-encryption.org/v1). Nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForAge {
+    /// Public keys of the identities.
+    pub recipients: Vec<String>,
+    /// The text of a key file as an age file, base64.
+    pub sealed: String,
 }
 
 impl fmt::Debug for Unlock {
@@ -36,6 +47,7 @@ impl fmt::Debug for Unlock {
             Self::KubernetesSecret(_) => "Unlock::KubernetesSecret(…)",
             Self::Passphrase(_) => "Unlock::Passphrase(…)",
             Self::Recovery(_) => "Unlock::Recovery(…)",
+            Self::Age(..) => "Unlock::Age(…)",
         })
     }
 }
@@ -99,6 +111,8 @@ pub enum SlotKind {
     },
     /// Somebody has written it down.
     Recovery,
+    /// It lies here, sealed for age identities.
+    Age(ForAge),
 }
 
 impl SlotKind {
@@ -109,12 +123,13 @@ impl SlotKind {
             Self::KubernetesSecret => "Kubernetes Secret",
             Self::Passphrase { .. } => "passphrase",
             Self::Recovery => "recovery key",
+            Self::Age(_) => "age identity",
         }
     }
 
     /// Whether a program can open it at its start, with nobody there.
     pub fn opens_alone(&self) -> bool {
-        matches!(self, Self::KeyFile | Self::KubernetesSecret)
+        matches!(self, Self::KeyFile | Self::KubernetesSecret | Self::Age(_))
     }
 
     /// Whether its key lies in the cluster's etcd.
@@ -150,7 +165,7 @@ impl Slot {
     pub(super) fn open(&self, unlock: &Unlock) -> Result<Option<SivKey>, Error> {
         let mine = |id: KeyId| (id == self.id() && !matches!(self.how, SlotKind::Passphrase { .. })).then_some(id);
         let (id, key) = match (unlock, &self.how) {
-            (Unlock::KeyFile(key) | Unlock::KubernetesSecret(key), _) => (mine(key.id), key.key.clone()),
+            (Unlock::KeyFile(key) | Unlock::KubernetesSecret(key) | Unlock::Age(key, _), _) => (mine(key.id), key.key.clone()),
             (Unlock::Recovery(key), SlotKind::Recovery) => (mine(key.id()?), key.key()?),
             (Unlock::Passphrase(words), SlotKind::Passphrase { salt, memory_kib, passes, lanes }) => {
                 let key = stretch(words, salt, (*memory_kib, *passes, *lanes))?;
@@ -184,6 +199,9 @@ impl NewSlot {
                 Self { how: SlotKind::KubernetesSecret, id: file.id, key: file.key.clone() }
             }
             Unlock::Recovery(key) => Self { how: SlotKind::Recovery, id: key.id()?, key: key.key()? },
+            Unlock::Age(file, sealed) => {
+                Self { how: SlotKind::Age(sealed.checked()?), id: file.id, key: file.key.clone() }
+            }
             Unlock::Passphrase(words) => {
                 if words.chars().count() < PASSPHRASE_MIN {
                     return Err(Error::Invalid(format!("a passphrase has at least {PASSPHRASE_MIN} characters")));
@@ -206,6 +224,25 @@ impl NewSlot {
     pub(super) fn wrap(&self, root: (KeyId, &SivKey)) -> Result<Slot, Error> {
         let wrapped = Wrapped::new(ROOT_FORMAT, (self.id, &self.key), root.0, root.1)?;
         Ok(Slot { how: self.how.clone(), root: wrapped })
+    }
+}
+
+/// Identities that one slot is sealed for, at most, and bytes of what is stored of them.
+const AGE_MAX: (usize, usize) = (16, 16 * 1024);
+
+impl ForAge {
+    /// The form and size that a table may hold. Whether the key is in it, only an identity could say.
+    fn checked(&self) -> Result<Self, Error> {
+        let bytes = self.sealed.len() + self.recipients.iter().map(String::len).sum::<usize>();
+        let word = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let fits = (1..=AGE_MAX.0).contains(&self.recipients.len()) && bytes <= AGE_MAX.1;
+        if !fits || !self.recipients.iter().all(word) || BASE64.decode(&self.sealed).is_err() {
+            let (most, bytes) = AGE_MAX;
+            return Err(Error::Invalid(format!(
+                "a slot for age identities has 1 to {most} recipients and an age file in base64, {bytes} bytes in all"
+            )));
+        }
+        Ok(self.clone())
     }
 }
 

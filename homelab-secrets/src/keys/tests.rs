@@ -143,20 +143,51 @@ fn a_wrapped_key_can_take_no_other_place() {
 }
 
 #[test]
-fn a_table_of_format_1_is_read_and_written_as_2() {
+fn tables_of_earlier_formats_are_read_and_written_as_the_newest() {
     let random = counting();
     let unlock = file(&random);
     let table = create(&unlock, &random);
-    let old = serde_json::to_string(&KeyTable { format: 1, ..table.clone() }).unwrap();
-    let read = KeyTable::from_json(old.as_bytes()).unwrap();
-    assert!(read.open(&unlock).is_ok());
-    assert_eq!(read.to_json().unwrap(), table.to_json().unwrap());
+    for format in [1, 2] {
+        let old = serde_json::to_string(&KeyTable { format, ..table.clone() }).unwrap();
+        let read = KeyTable::from_json(old.as_bytes()).unwrap();
+        assert!(read.open(&unlock).is_ok());
+        assert_eq!(read.to_json().unwrap(), table.to_json().unwrap());
+    }
+}
+
+#[test]
+fn a_slot_for_age_holds_what_its_identities_open_and_is_opened_by_the_key_in_it() {
+    let random = counting();
+    let (unlock, key) = (file(&random), SlotKey::generate(&random).unwrap());
+    let mut table = create(&unlock, &random);
+    let sealed = |recipients: &[&str], sealed: &str| ForAge {
+        recipients: recipients.iter().map(|text| (*text).to_owned()).collect(),
+        sealed: sealed.into(),
+    };
+    let slot = |sealed| NewSlot::of(&Unlock::Age(key.clone(), sealed), &random);
+    let ring = table.open(&unlock).unwrap();
+    let id = table.add_slot(&ring, &slot(sealed(&["age1abc"], "c2VhbGVk")).unwrap()).unwrap();
+    let read = KeyTable::from_json(&table.to_json().unwrap()).unwrap();
+    let SlotKind::Age(kept) = &read.slots[1].how else { panic!("another kind: {read:?}") };
+    assert_eq!((id, kept), (key.id(), &sealed(&["age1abc"], "c2VhbGVk")));
+    assert!(read.slots[1].how.opens_alone() && !read.slots[1].how.in_etcd());
+    assert!(read.open(&Unlock::KeyFile(key.clone())).is_ok());
+    let long = "x".repeat(17_000);
+    for wrong in [
+        sealed(&[], "c2VhbGVk"),
+        sealed(&["age1abc"; 17], "c2VhbGVk"),
+        sealed(&["age1 abc"], "c2VhbGVk"),
+        sealed(&["age1abc"], "not base64"),
+        sealed(&[&long], "c2VhbGVk"),
+    ] {
+        assert!(matches!(slot(wrong), Err(Error::Invalid(_))));
+    }
 }
 
 #[test]
 fn newer_tables_and_greedy_slots_are_refused() {
-    let newer = KeyTable::from_json(br#"{"format": 3, "other": true}"#).unwrap_err();
-    insta::assert_snapshot!(newer, @"the key table has format 3, this program reads 2");
+    let newer = KeyTable::from_json(br#"{"format": 4, "other": true}"#).unwrap_err();
+    insta::assert_snapshot!(newer, @"the key table has format 4, this program reads 3");
     assert!(slot::stretch("w", "c2FsdHNhbHQ=", (u32::MAX, 3, 1)).is_err());
     assert!(SlotKey::from_file("homelab-key/1 00 x").is_err());
 }

@@ -12,6 +12,8 @@ use super::answer::Refused;
 use super::policies;
 use super::tokens::{self, Hash, Kept, Session};
 use crate::Error;
+#[cfg(feature = "age")]
+use crate::backend::age::AgeIdentities;
 use crate::keys::{RecoveryKey, SlotKey, Unlock};
 
 impl ServerState {
@@ -130,9 +132,13 @@ impl ServerState {
         Ok(())
     }
 
-    /// Opens the store with what somebody sent: a passphrase, the line of a key file, or a recovery key.
+    /// Opens the store with what somebody sent: a passphrase, the line of a key file, a recovery key, or age identities.
     pub(super) async fn unseal(&self, text: &Zeroizing<String>) -> Result<(), Refused> {
         let vault = self.0.options.vault.as_ref().ok_or_else(|| Refused::invalid(NO_SEAL))?;
+        #[cfg(feature = "age")]
+        if AgeIdentities::is_like(text) {
+            return Ok(vault.unseal_by_age(&AgeIdentities::parse(text)?).await?);
+        }
         for unlock in unlocks(text) {
             match vault.unseal(unlock).await {
                 Ok(()) => return Ok(()),

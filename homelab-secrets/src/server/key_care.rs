@@ -2,7 +2,8 @@
 //!
 //! - `sys/rotate`, `sys/rotate/keyring` (POST): a new epoch, as Vault's; `sys/key-status` (GET);
 //! - `sys/homelab/keys` (GET): how things stand, with the progress of sealing old records anew;
-//! - `sys/homelab/keys/slots` (POST `kind`, `key`, `replaces`): a way to open the store; `…/slots/ID` (DELETE);
+//! - `sys/homelab/keys/slots` (POST `kind`, `key`, `replaces`; for `age` also `recipients`, and the key's text as an age
+//!   file in base64, `sealed`): a way to open the store; `…/slots/ID` (DELETE);
 //! - `sys/homelab/keys/rotate-root` (POST `keys`, what opens each slot): a new root key;
 //! - `sys/homelab/accept-rollback` (POST): go on with a store that was put back.
 //!
@@ -17,7 +18,7 @@ use super::answer::{Answer, Refused, done, object};
 use super::request::{Asked, Caller, Op};
 use crate::Error;
 use crate::head::Standing;
-use crate::keys::{KeyId, RecoveryKey, SlotKey, Unlock};
+use crate::keys::{ForAge, KeyId, RecoveryKey, SlotKey, Unlock};
 use crate::store::{Progress, SealStatus, SlotInfo, Witnessed};
 
 /// Slots at most are 8; a request with more keys is none.
@@ -86,7 +87,13 @@ async fn add_slot(state: &ServerState, caller: &Caller, asked: &mut Asked) -> An
     let kind = fields.need("kind")?;
     let key = Zeroizing::new(fields.need("key")?);
     let replaces = fields.text("replaces")?.filter(|id| !id.is_empty()).map(|id| slot_id(&id)).transpose()?;
-    let unlock = of_kind(&kind, key)?;
+    let unlock = match kind.as_str() {
+        "age" => {
+            let recipients = fields.texts("recipients")?.unwrap_or_default();
+            Unlock::Age(SlotKey::from_file(&key)?, ForAge { recipients, sealed: fields.need("sealed")? })
+        }
+        kind => of_kind(kind, key)?,
+    };
     let store = &state.0.store;
     let id = match replaces {
         Some(old) => told(store.replace_slot(old, unlock).await)?,
@@ -148,7 +155,7 @@ fn of_kind(kind: &str, key: Zeroizing<String>) -> Result<Unlock, Error> {
         "recovery" => Unlock::Recovery(RecoveryKey::from_text(&key)?),
         "passphrase" => Unlock::Passphrase(key),
         _ => {
-            return Err(Error::Invalid("kind is one of key-file, kubernetes-secret, passphrase, recovery".into()));
+            return Err(Error::Invalid("kind is one of key-file, kubernetes-secret, passphrase, recovery, age".into()));
         }
     })
 }
@@ -156,8 +163,11 @@ fn of_kind(kind: &str, key: Zeroizing<String>) -> Result<Unlock, Error> {
 /// What a key's text opens, among these slots: the new slot is of the same kind.
 fn any_kind(text: Zeroizing<String>, slots: &[SlotInfo]) -> Unlock {
     match SlotKey::from_file(&text) {
-        Ok(key) if slots.iter().any(|slot| slot.id == key.id() && slot.in_etcd) => Unlock::KubernetesSecret(key),
-        Ok(key) => Unlock::KeyFile(key),
+        Ok(key) => match slots.iter().find(|slot| slot.id == key.id()) {
+            Some(slot) if slot.in_etcd => Unlock::KubernetesSecret(key),
+            Some(SlotInfo { age: Some(sealed), .. }) => Unlock::Age(key, sealed.clone()),
+            _ => Unlock::KeyFile(key),
+        },
         Err(_) => RecoveryKey::from_text(&text).map_or_else(|_| Unlock::Passphrase(text), Unlock::Recovery),
     }
 }
@@ -173,7 +183,13 @@ fn described(state: &ServerState, status: &SealStatus) -> Value {
 }
 
 fn slots(slots: &[SlotInfo]) -> Value {
-    let slot = |slot: &SlotInfo| json!({ "id": slot.id, "kind": slot.kind, "opens_alone": slot.opens_alone });
+    let slot = |slot: &SlotInfo| {
+        let mut found = json!({ "id": slot.id, "kind": slot.kind, "opens_alone": slot.opens_alone });
+        if let Some(sealed) = &slot.age {
+            found["age"] = json!(sealed);
+        }
+        found
+    };
     slots.iter().map(slot).collect()
 }
 

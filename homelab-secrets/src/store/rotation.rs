@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::write::{Draft, Job};
 use super::{SecretStore, record};
 use crate::Error;
-use crate::keys::{KeyId, KeyTable, Keyring, NewSlot, Slot, Unlock};
+use crate::keys::{ForAge, KeyId, KeyTable, Keyring, NewSlot, Slot, SlotKind, Unlock};
 
 pub use super::reseal::Progress;
 
@@ -22,11 +22,18 @@ pub struct SlotInfo {
     pub opens_alone: bool,
     /// Whether its key lies in the cluster's etcd.
     pub in_etcd: bool,
+    /// Its key, sealed for age identities, if it is of that kind.
+    pub age: Option<ForAge>,
 }
 
 impl SlotInfo {
     pub(super) fn of(slot: &Slot) -> Self {
-        Self { id: slot.id(), kind: slot.how.name(), opens_alone: slot.how.opens_alone(), in_etcd: slot.how.in_etcd() }
+        let age = match &slot.how {
+            SlotKind::Age(sealed) => Some(sealed.clone()),
+            _ => None,
+        };
+        let how = &slot.how;
+        Self { id: slot.id(), kind: how.name(), opens_alone: how.opens_alone(), in_etcd: how.in_etcd(), age }
     }
 }
 

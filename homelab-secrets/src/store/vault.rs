@@ -8,6 +8,8 @@ use super::rotation::{Progress, SlotInfo};
 use super::witness::{Watched, Witnessed};
 use super::{SecretStore, record};
 use crate::Error;
+#[cfg(feature = "age")]
+use crate::backend::age::AgeIdentities;
 use crate::backend::{Backend, Head, Host};
 use crate::keys::{KeyTable, Unlock};
 
@@ -113,6 +115,17 @@ impl Vault {
     /// Opens it; once more is nothing new. Class `Invalid` if `unlock` belongs to no slot.
     pub async fn unseal(&self, unlock: Unlock) -> Result<(), Error> {
         self.store.unseal(unlock).await
+    }
+
+    /// Opens it with age identities. Class `Invalid` if they belong to no slot.
+    #[cfg(feature = "age")]
+    pub async fn unseal_by_age(&self, identities: &AgeIdentities) -> Result<(), Error> {
+        for slot in self.status().await?.slots.iter().filter_map(|slot| slot.age.as_ref()) {
+            if let Some(key) = identities.open(slot)? {
+                return self.unseal(Unlock::KeyFile(key)).await;
+            }
+        }
+        Err(Error::Invalid("no slot of the store belongs to these age identities".into()))
     }
 
     /// Forgets the keys. Whoever has the store gets [`Error::Sealed`] until it is opened again; a write that is under way

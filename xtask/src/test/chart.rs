@@ -63,6 +63,15 @@ const CASES: &[(&[&str], &[&str])] = &[
     ),
     (&["propagation=5s", "logJson=true", "extraArgs={--rate=5}"], &["--propagation=5s", "--log-json", "- --rate=5"]),
     (
+        &[
+            "extraVolumes[0].name=age",
+            "extraVolumes[0].secret.secretName=ids",
+            "extraVolumeMounts[0].name=age",
+            "extraVolumeMounts[0].mountPath=/age",
+        ],
+        &["secretName: ids", "mountPath: /age"],
+    ),
+    (
         &["podLabels.team=home", "podAnnotations.note=x", "priorityClassName=high"],
         &["team: home", "note: x", "priorityClassName: high"],
     ),

@@ -20,6 +20,9 @@ pub struct Rotate {
     /// With --root: a key file; can be given again
     #[arg(long = "key-file", value_name = "FILE", requires = "root")]
     pub key_files: Vec<PathBuf>,
+    /// With --root: a file with age identities; can be given again
+    #[arg(long = "age-identity", value_name = "FILE", requires = "root")]
+    pub identities: Vec<PathBuf>,
     /// Do not wait until old records are sealed with the new key
     #[arg(long, conflicts_with_all = ["git", "root"])]
     pub no_wait: bool,
@@ -39,6 +42,8 @@ pub enum SlotKind {
     KubernetesSecret,
     /// A new recovery key, printed once: write it down
     Recovery,
+    /// A new key, kept in the store and sealed for age identities
+    Age,
 }
 
 /// `homelab secrets rekey`.
@@ -56,6 +61,12 @@ pub struct Rekey {
     /// kubernetes-secret: Secret to make (default: homelab-key in the daemon's namespace)
     #[arg(long, value_name = "NAMESPACE/NAME")]
     pub secret: Option<String>,
+    /// age: who opens it, by public key; can be given again
+    #[arg(long = "recipient", value_name = "age1…")]
+    pub recipients: Vec<String>,
+    /// age: the same by identity file, as age-keygen writes it, which stays here; can be given again
+    #[arg(long = "identity", value_name = "FILE")]
+    pub identities: Vec<PathBuf>,
     /// Where the secret server is.
     #[command(flatten)]
     pub server: Server,

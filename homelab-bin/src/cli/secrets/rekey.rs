@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use homelab_core::meta::Account;
+use homelab_secrets::backend::age::{AgeIdentities, seal_for_age};
 use homelab_secrets::backend::{Host as _, System};
 use homelab_secrets::keys::{KeyId, RecoveryKey, SlotKey};
 use reqwest::Method;
@@ -49,6 +50,7 @@ pub(super) async fn run(global: &Global, args: Rekey) -> Result<()> {
             ));
         }
         SlotKind::KubernetesSecret => in_cluster(global, &client, &args).await?,
+        SlotKind::Age => for_age(&client, &args).await?,
         SlotKind::Passphrase => told(&add(&client, "passphrase", &passphrase()?, &args).await?),
         SlotKind::Recovery => {
             let key = RecoveryKey::generate(&|buffer| System.random(buffer)).context("make a recovery key")?;
@@ -80,6 +82,32 @@ pub(super) async fn remove(global: &Global, server: &Server, slot: &str) -> Resu
          `homelab secrets rotate --root` and `homelab secrets rotate` make the store's keys new"
     ));
     Ok(())
+}
+
+/// Identities stay here: the server gets their public keys alone.
+async fn for_age(client: &Client, args: &Rekey) -> Result<()> {
+    let mut recipients = args.recipients.clone();
+    for file in &args.identities {
+        recipients.extend(identities(file)?.recipients());
+    }
+    ensure!(!recipients.is_empty(), "say who opens the store: --recipient age1… or --identity FILE");
+    let key = SlotKey::generate(&|buffer| System.random(buffer)).context("make a key")?;
+    let sealed = seal_for_age(&key, &recipients)?;
+    let with = json!({ "recipients": sealed.recipients, "sealed": sealed.sealed });
+    told(&add_with(client, ("age", &key.to_file()), with, args).await?);
+    output::note(
+        "`--age-identity FILE` of `homelab daemon` and `homelab server` opens the store at their start; \
+         `homelab secrets unseal < FILE` opens a sealed one",
+    );
+    Ok(())
+}
+
+/// The age identities in a file.
+#[expect(clippy::disallowed_methods, reason = "reads an identity file that somebody names")]
+pub(super) fn identities(file: &Path) -> Result<AgeIdentities> {
+    let what = || format!("read the age identities in {}", file.display());
+    let text = std::fs::read_to_string(file).map(Zeroizing::new).with_context(what)?;
+    AgeIdentities::parse(&text).with_context(what)
 }
 
 async fn in_cluster(global: &Global, client: &Client, args: &Rekey) -> Result<()> {
@@ -116,7 +144,12 @@ fn unknown(error: anyhow::Error, what: &str, slot: KeyId) -> anyhow::Error {
 }
 
 async fn add(client: &Client, kind: &str, key: &str, args: &Rekey) -> Result<Value> {
-    let body = json!({ "kind": kind, "key": key, "replaces": args.replace });
+    add_with(client, (kind, key), json!({}), args).await
+}
+
+/// The same with more about the slot.
+async fn add_with(client: &Client, (kind, key): (&str, &str), mut body: Value, args: &Rekey) -> Result<Value> {
+    (body["kind"], body["key"], body["replaces"]) = (json!(kind), json!(key), json!(args.replace));
     let action = args.replace.as_ref().map_or_else(|| "add a slot".to_owned(), |slot| format!("replace slot {slot}"));
     client.call(Method::POST, SLOTS, Some(&body), &action).await
 }

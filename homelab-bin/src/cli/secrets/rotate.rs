@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use homelab_secrets::backend::age::AgeIdentities;
 use reqwest::Method;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -56,6 +57,9 @@ async fn epoch(client: &Client, no_wait: bool) -> Result<()> {
 async fn root(client: &Client, args: &Rotate) -> Result<()> {
     let slots = Keys::of(client).await?.slots;
     let mut keys = args.key_files.iter().map(|file| key_file(file)).collect::<Result<Vec<_>>>()?;
+    for file in &args.identities {
+        keys.extend(by_age(&slots, &super::rekey::identities(file)?)?);
+    }
     keys.extend(typed(&slots)?);
     let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
     let action = "make a new root key";
@@ -72,6 +76,13 @@ async fn root(client: &Client, args: &Rotate) -> Result<()> {
 fn key_file(file: &Path) -> Result<Zeroizing<String>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read the key file {}", file.display()))?;
     Ok(Zeroizing::new(text))
+}
+
+/// The keys of the slots that these identities open.
+fn by_age(slots: &[Slot], identities: &AgeIdentities) -> Result<Vec<Zeroizing<String>>> {
+    let sealed = slots.iter().filter_map(|slot| slot.age.as_ref());
+    let opened = sealed.filter_map(|sealed| identities.open(sealed).transpose());
+    opened.map(|key| Ok(key?.to_file())).collect()
 }
 
 /// Keys that are no files: asked for on a terminal, else a line each.

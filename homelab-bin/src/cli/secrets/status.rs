@@ -1,6 +1,7 @@
 //! `homelab secrets status`, `where` and `slots list`: how the store is.
 
 use anyhow::{Context as _, Result, bail};
+use homelab_secrets::keys::ForAge;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +40,9 @@ pub(super) struct Slot {
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) opens_alone: bool,
+    /// Its key, sealed for age identities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) age: Option<ForAge>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

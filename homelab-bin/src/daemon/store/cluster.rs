@@ -11,14 +11,19 @@ use homelab_secrets::keys::Unlock;
 use homelab_secrets::store::{BackendKind, StorePlace, Vault};
 use kube::Client;
 
-use super::{KEY_SECRET as KEY, Kept, any};
+use super::{KEY_SECRET as KEY, Kept, any, by_age, name_of};
 
 /// Secret that is the head of the store; all its others begin with this name.
 const STORE: &str = "homelab-store";
 
-/// The store in `namespace`. It is opened by the key file in `directory` if there is one, else by a key in a Secret, which
-/// the first start makes.
-pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: &Path) -> Result<Kept> {
+/// The store in `namespace`. It is opened by the identities in the file `age`, by the key file in `directory` if there is one,
+/// else by a key in a Secret, which the first start makes.
+pub(crate) async fn open_in_cluster(
+    client: Client,
+    namespace: &str,
+    directory: &Path,
+    age: Option<&Path>,
+) -> Result<Kept> {
     let (host, key_file) = (Arc::new(System), directory.join("store.key"));
     let records = Kubernetes::new(client.clone(), namespace, STORE, host.clone());
     let vault = Vault::new(Arc::new(records), host).in_etcd();
@@ -29,31 +34,50 @@ pub(crate) async fn open_in_cluster(client: Client, namespace: &str, directory: 
             match made {
                 // Another replica was faster: its store is the one, and its key is there by now.
                 Err(error) if error.class() == Class::Conflict => {}
-                made => return made.map(drop).with_context(|| format!("make the store in namespace {namespace}")),
+                made => drop(made.with_context(|| format!("make the store in namespace {namespace}"))?),
             }
         }
-        let keys = keys(client, namespace, &key_file, false).await?;
-        any(&vault, keys).await.with_context(|| format!("open the store in namespace {namespace}"))
+        unseal(&vault, (client, namespace), &key_file, age.filter(|_| !is_new)).await
     };
-    match opened.await {
-        Ok(()) => {}
+    let by = match opened.await {
+        Ok(by) => Some(by),
         Err(error) if is_new => return Err(error),
-        Err(error) => tracing::error!(
-            "the store in namespace {namespace} stays sealed: {error:#}; open it with `homelab secrets unseal`"
-        ),
-    }
-    let has_file = tokio::fs::try_exists(&key_file).await.unwrap_or_default();
-    let by = if has_file { key_file.display().to_string() } else { format!("Secret {namespace}/{KEY}") };
+        Err(error) => {
+            tracing::error!(
+                "the store in namespace {namespace} stays sealed: {error:#}; open it with `homelab secrets unseal`"
+            );
+            None
+        }
+    };
     let place = StorePlace {
         backend: BackendKind::Kubernetes,
         at: format!("Secrets {STORE}… of namespace {namespace}"),
-        key: vault.store().is_ok().then_some(by),
+        key: by,
         key_beside: false,
         // It would lie in the same etcd, and go back with it.
         witness: None,
         audit: None,
     };
     Ok(Kept { vault, is_new, place })
+}
+
+/// Opens it; says by what.
+async fn unseal(
+    vault: &Vault,
+    (client, namespace): (Client, &str),
+    key_file: &Path,
+    age: Option<&Path>,
+) -> Result<String> {
+    if let Some(file) = age {
+        match by_age(vault, file).await {
+            Ok(()) => return Ok(name_of(file)),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+    let keys = keys(client, namespace, key_file, false).await?;
+    any(vault, keys).await.with_context(|| format!("open the store in namespace {namespace}"))?;
+    let has_file = tokio::fs::try_exists(key_file).await.unwrap_or_default();
+    Ok(if has_file { key_file.display().to_string() } else { format!("Secret {namespace}/{KEY}") })
 }
 
 async fn keys(client: Client, namespace: &str, file: &Path, is_new: bool) -> Result<Vec<Unlock>> {

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use age::secrecy::ExposeSecret as _;
 use homelab_secrets::backend::Host as _;
+use homelab_secrets::backend::age::seal_for_age;
 use homelab_secrets::keys::SlotKey;
 use homelab_secrets::store::{HeadWitness as _, Put, SecretData, SecretPath};
 use kube::client::Body;
@@ -58,7 +60,9 @@ impl Home {
     async fn open(&self, watch: Option<bool>) -> Kept {
         let around = Around { client: cluster(&self.objects), namespace: NAMESPACE.into(), watch };
         for _ in 0..3000 {
-            match open(self.folder.path(), Some(&around)).await {
+            let identities = self.file("age.txt");
+            let age = identities.exists().then_some(&*identities);
+            match open(self.folder.path(), Some(&around), age).await {
                 Err(error) if format!("{error:#}").contains("another process") => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -155,4 +159,28 @@ async fn a_key_in_a_secret_opens_the_store_when_there_is_no_key_file() {
     let kept = home.open(None).await;
     assert_eq!(kept.place.key.as_deref(), Some("Secret infra/homelab-key"));
     assert!(!kept.place.key_beside && put(&kept).await.expect("written") == 2);
+}
+
+#[tokio::test]
+async fn age_identities_in_a_file_open_the_store_when_there_is_no_key_file() {
+    let identity = age::x25519::Identity::generate().to_string();
+    let identity = identity.expose_secret();
+    let home = Home::new();
+    let kept = home.open(None).await;
+    put(&kept).await.expect("written");
+    let key = SlotKey::generate(&|buffer| System.random(buffer)).expect("a key");
+    let recipients = AgeIdentities::parse(identity).expect("an identity").recipients();
+    let sealed = seal_for_age(&key, &recipients).expect("sealed");
+    kept.handle().add_slot(Unlock::Age(key, sealed)).await.expect("a slot");
+    drop(kept);
+    std::fs::remove_file(home.file("store.key")).expect("removed");
+    std::fs::write(home.file("age.txt"), "AGE-SECRET-KEY-1PLANTED\n").expect("a broken identity");
+    let closed = home.open(None).await;
+    assert!(closed.vault.store().is_err() && closed.place.key.is_none());
+    drop(closed);
+    std::fs::write(home.file("age.txt"), identity).expect("an identity");
+    let kept = home.open(None).await;
+    let by = format!("age identities in {}", home.file("age.txt").display());
+    assert_eq!((kept.place.key.as_deref(), kept.place.key_beside), (Some(&*by), false));
+    assert_eq!(put(&kept).await.expect("written"), 2);
 }
