@@ -91,6 +91,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
         ["up"] => up(&name, kubeconfig).map(drop),
         ["down"] if forget => down_all(),
         ["down"] => down(&name, kubeconfig),
+        ["cut"] => cut(&name),
         ["status"] => status::show(),
         ["load", file] => load(&name, kubeconfig, Path::new(file)),
         ["kubeconfig"] => {
@@ -99,7 +100,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
         }
         ["env"] => print_env(&existing(&name, kubeconfig)?),
         _ => bail!(
-            "usage: cargo xtask cluster up|down [--all]|status|load IMAGE.tar|kubeconfig|env [--name N] [--kubeconfig F]"
+            "usage: cargo xtask cluster up|down [--all]|cut|status|load IMAGE.tar|kubeconfig|env [--name N] [--kubeconfig F]"
         ),
     }
 }
@@ -149,6 +150,16 @@ pub(crate) fn down(name: &str, kubeconfig: Option<PathBuf>) -> Result<()> {
     };
     down::destroy(&spec).with_context(|| format!("cluster {name} can not be taken down wholly; repeat the command"))?;
     say(format!("cluster {name} is down ({})", human(start.elapsed())));
+    Ok(())
+}
+
+/// A power cut of our cluster of this name.
+fn cut(name: &str) -> Result<()> {
+    spec::check_name(name)?;
+    let _lock = lock::take(&format!("cluster-{name}"))?;
+    let spec = Spec::find(name)?.with_context(|| format!("there is no cluster {name}"))?;
+    down::cut(&spec)?;
+    say(format!("cluster {name} is without power; cargo xtask cluster up --name {name} gives it back"));
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub(super) use self::client::{Client, is_refused};
 use self::client::Version;
+pub(super) use self::client::{Client, is_refused};
 use crate::args::{Global, Kv, Output, Server};
 use crate::cli::output::{self, Table};
 

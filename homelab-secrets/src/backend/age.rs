@@ -74,7 +74,8 @@ pub fn seal_for_age(key: &SlotKey, recipients: &[String]) -> Result<ForAge, Erro
         text.trim().parse::<Recipient>().map_err(wrong)
     };
     let found = recipients.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let failed = |error: &dyn fmt::Display| Error::Invalid(format!("the key can not be sealed for age identities: {error}"));
+    let failed =
+        |error: &dyn fmt::Display| Error::Invalid(format!("the key can not be sealed for age identities: {error}"));
     let all = found.iter().map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = Encryptor::with_recipients(all).map_err(|error| failed(&error))?;
     let mut file = Vec::with_capacity(512);

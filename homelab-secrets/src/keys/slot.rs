@@ -165,7 +165,9 @@ impl Slot {
     pub(super) fn open(&self, unlock: &Unlock) -> Result<Option<SivKey>, Error> {
         let mine = |id: KeyId| (id == self.id() && !matches!(self.how, SlotKind::Passphrase { .. })).then_some(id);
         let (id, key) = match (unlock, &self.how) {
-            (Unlock::KeyFile(key) | Unlock::KubernetesSecret(key) | Unlock::Age(key, _), _) => (mine(key.id), key.key.clone()),
+            (Unlock::KeyFile(key) | Unlock::KubernetesSecret(key) | Unlock::Age(key, _), _) => {
+                (mine(key.id), key.key.clone())
+            }
             (Unlock::Recovery(key), SlotKind::Recovery) => (mine(key.id()?), key.key()?),
             (Unlock::Passphrase(words), SlotKind::Passphrase { salt, memory_kib, passes, lanes }) => {
                 let key = stretch(words, salt, (*memory_kib, *passes, *lanes))?;

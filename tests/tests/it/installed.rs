@@ -48,7 +48,8 @@ impl Release {
         let listed: Value = serde_json::from_str(&self.cli(["secrets", "slots", "list", "-o", "json"]).await?)?;
         let ids = listed["slots"].as_array().context("slots are a list")?.iter().filter_map(|slot| slot["id"].as_str());
         let secret = self.cluster.get("v1", "Secret", &self.namespace, "homelab-key").await?;
-        let entries = secret.context("there is no Secret homelab-key")?["data"].as_object().cloned().unwrap_or_default();
+        let entries =
+            secret.context("there is no Secret homelab-key")?["data"].as_object().cloned().unwrap_or_default();
         Ok((ids.map(str::to_owned).collect(), entries.into_iter().map(|(name, _)| name).collect()))
     }
 }

@@ -22,6 +22,20 @@ pub(crate) fn destroy(spec: &Spec) -> Result<()> {
     paths::remove_dir(&spec.dir)
 }
 
+/// Ends everything at once, as a power cut does: what was on the disk stays, what was in memory is gone. `up` is the power
+/// coming back.
+pub(crate) fn cut(spec: &Spec) -> Result<()> {
+    cgroup::destroy(spec)?;
+    remove_dead_sockets();
+    // Volumes in memory, root file systems of containers, names of network namespaces.
+    unmount_below(&spec.dir)?;
+    network::destroy(spec)?;
+    for volatile in ["run", "containerd/state"] {
+        paths::remove_dir(&spec.file(volatile))?;
+    }
+    Ok(())
+}
+
 /// Shims listen under /run/containerd, whatever containerd's own folders are, and a killed one leaves its socket. One
 /// that refuses has no listener any more, so it is of no use to any containerd.
 fn remove_dead_sockets() {

@@ -84,7 +84,11 @@ const SPLIT: &[(&str, &str, &[&str])] = &[
         "homelab-secrets-homelab",
         &["tokenreviews", "!impersonate", "!routes", "!services]", "!\"*\"", "![secrets]"],
     ),
-    ("ClusterRole", "homelab-homelab", &["impersonate", "httproutes", "!tokenreviews", "!mutatingwebhookconfigurations, validating"]),
+    (
+        "ClusterRole",
+        "homelab-homelab",
+        &["impersonate", "httproutes", "!tokenreviews", "!mutatingwebhookconfigurations, validating"],
+    ),
     ("Role", "homelab-secrets", &["[homelab-tls, homelab-key]", "!leases"]),
     ("Role", "homelab", &["leases", "!secrets", "!configmaps"]),
     ("Deployment", "homelab-secrets", &["claimName: homelab", "--audit-sync=", "!serviceAccountToken", "!hooks"]),

@@ -4,6 +4,7 @@
 //! passed longest ago. What does not fit is said, with the time that it would need.
 
 use std::{
+    ffi::OsString,
     path::PathBuf,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Options, Report, nextest, step};
-use crate::{cargo, cluster, paths, programs, shell::Cmd};
+use crate::{cargo, cluster, image, paths, programs, shell::Cmd};
 
 /// A suite: how it is called, what it depends on and how it is run.
 #[derive(Debug)]
@@ -35,6 +36,12 @@ const SUITES: &[Suite] = &[
         paths: &["homelab-secrets", "tests/tests/external_secrets", "xtask/pins.toml"],
         minutes: 9,
         run: external_secrets,
+    },
+    Suite {
+        name: "power-cut",
+        paths: &["homelab-secrets", "homelab-bin", "charts", "tests/tests/power_cut"],
+        minutes: 6,
+        run: power_cut,
     },
 ];
 
@@ -61,9 +68,26 @@ fn external_secrets() -> Result<Counts> {
     let mut env = cluster.env()?;
     env.push(("HOMELAB_TEST_EXTERNAL_SECRETS".to_owned(), program));
     env.push(("HOMELAB_BIN".to_owned(), homelab.into_os_string()));
-    let counts = nextest::target("external_secrets", &env);
+    on_cluster("external_secrets", &cluster, &env)
+}
+
+/// The installed daemon, and pods that it brings secrets into, through power cuts of a cluster of their own.
+fn power_cut() -> Result<Counts> {
+    let built = image::all(cargo::HOMELAB.profile)?;
+    let cluster = cluster::fresh(CLUSTER, None)?;
+    image::load_into(&cluster, &built.images)?;
+    let mut env = [cluster.env()?, built.env()].concat();
+    let xtask = std::env::current_exe().context("find this program, which cuts the power")?;
+    env.push(("HOMELAB_TEST_XTASK".to_owned(), xtask.into_os_string()));
+    env.push(("HOMELAB_TEST_CLUSTER".to_owned(), CLUSTER.into()));
+    on_cluster("power_cut", &cluster, &env)
+}
+
+/// Runs a test target on a cluster that goes afterwards, and keeps its logs if one fails.
+fn on_cluster(target: &str, cluster: &cluster::Cluster, env: &[(String, OsString)]) -> Result<Counts> {
+    let counts = nextest::target(target, env);
     if !matches!(&counts, Ok(counts) if counts.failed == 0) {
-        super::core::keep_logs(&cluster);
+        super::core::keep_logs(cluster);
     }
     cluster::down(CLUSTER, None)?;
     counts

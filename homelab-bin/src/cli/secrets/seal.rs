@@ -13,7 +13,10 @@ use crate::cli::output;
 pub(super) async fn unseal(global: &Global, server: &Server) -> Result<()> {
     let client = Client::find(global, server).await?;
     let key = key()?;
-    ensure!(!key.trim().is_empty(), "no key was given: a key file's text, a passphrase, a recovery key or age identities");
+    ensure!(
+        !key.trim().is_empty(),
+        "no key was given: a key file's text, a passphrase, a recovery key or age identities"
+    );
     if !client.unseal(key.trim()).await? {
         bail!("the store is still sealed");
     }

@@ -68,7 +68,7 @@ async fn an_account_reads_what_its_policies_allow_and_is_told_why_not() {
     w.put("kv/infra/db", json!({"password": "planted-three"})).await;
     let (class, message) = w.read("kv/web/db", None).await.unwrap_err();
     assert!(
-        class == Class::Retry && message.contains("not read yet"),
+        class == Class::Retry && message.contains("still being read"),
         "policies that are not there yet pass: {message}"
     );
     w.allow();
