@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use homelab_core::process::Output;
 use homelab_tests::cluster::Cluster;
 use homelab_tests::daemon::homelab;
 use homelab_tests::{wait, workspace};
@@ -39,8 +40,12 @@ impl Release {
 
     /// What `homelab ARGS` prints, as the chart's administrator.
     async fn cli<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        Ok(self.run(args).await?.text())
+    }
+
+    async fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Result<Output> {
         let program = homelab(&self.cluster)?.env("HOMELAB_DAEMON_NAMESPACE", &self.namespace).args(args);
-        Ok(program.run_ok().await?.text())
+        Ok(program.run_ok().await?)
     }
 
     /// Slots of the store whose keys lie in the Secret, and the entries in there.
@@ -64,8 +69,8 @@ async fn secrets_in_a_deployment_of_their_own_and_a_store_in_the_cluster_from_in
     }
     let path = format!("kv/{ns}/db");
     it.cli(["kv", "put", &path, "password=first"]).await?;
-    let place = it.cli(["secrets", "where"]).await?;
-    ensure!(place.contains("as safe as plain Secrets"), "{place}");
+    let place = it.run(["secrets", "where"]).await?;
+    ensure!(place.complaint().contains("as safe as plain Secrets"), "{} {}", place.text(), place.complaint());
 
     // The key that the first start made gives way to a new one, which the next start opens the store by.
     let (slots, entries) = it.keys().await?;
