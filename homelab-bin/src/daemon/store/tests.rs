@@ -162,6 +162,7 @@ async fn a_key_in_a_secret_opens_the_store_when_there_is_no_key_file() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "writes the identity file")]
 async fn age_identities_in_a_file_open_the_store_when_there_is_no_key_file() {
     let identity = age::x25519::Identity::generate().to_string();
     let identity = identity.expose_secret();
