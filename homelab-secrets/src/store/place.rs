@@ -84,8 +84,13 @@ mod tests {
 
     #[test]
     fn key_and_store_in_etcd_are_as_safe_as_plain_secrets() {
-        let slot =
-            |kind| SlotInfo { id: KeyId::new([1; 16]), kind, opens_alone: true, in_etcd: kind == "Kubernetes Secret" };
+        let slot = |kind| SlotInfo {
+            id: KeyId::new([1; 16]),
+            kind,
+            opens_alone: true,
+            in_etcd: kind == "Kubernetes Secret",
+            age: None,
+        };
         let place = |backend, key_beside| StorePlace {
             backend,
             at: "x".into(),
