@@ -76,6 +76,8 @@ pub mod annotation {
     pub const RETRIED_AT: &str = "homelab.dev/retried-at";
     /// On a revision Secret: id of the last request that was answered, in the same write as its effect.
     pub const HANDLED: &str = "homelab.dev/handled";
+    /// On a SecretSync: any new value asks for new versions of what it generates.
+    pub const ROTATE: &str = "homelab.dev/rotate";
     /// On a GitSync: any new value asks for a fetch now (written by `homelab sync` and the webhook).
     pub const SYNC_REQUESTED_AT: &str = "homelab.dev/sync-requested-at";
 }

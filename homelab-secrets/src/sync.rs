@@ -15,6 +15,8 @@ use crate::Error;
 use crate::api::v1alpha1::{SecretSync, SecretSyncSpec};
 
 pub mod content;
+#[cfg(feature = "server")]
+pub mod generate;
 pub mod live;
 pub mod plan;
 pub mod report;

@@ -11,8 +11,8 @@ use crate::policy::Capability;
 mod sync;
 
 pub use sync::{
-    Decoding, Deletion, NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey,
-    SyncedPath, TargetSecret,
+    Decoding, Deletion, GeneratedKeyPair, GeneratedPassword, GeneratedSecret, GeneratedUuid, GeneratedValue,
+    NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey, SyncedPath, TargetSecret,
 };
 
 /// Rights of ServiceAccounts of this namespace on secrets below `MOUNT/<this namespace>/`. Whatever no policy allows is

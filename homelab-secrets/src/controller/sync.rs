@@ -32,6 +32,7 @@ use crate::sync::report::{self, Finding};
 use crate::sync::{Problem, target};
 
 mod execute;
+mod generate;
 mod observe;
 mod pass;
 mod secrets;
@@ -118,7 +119,8 @@ async fn reconcile(sync: Arc<SecretSync>, shared: Arc<Shared>) -> Result<Action,
         shared.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         return Ok(Action::await_change());
     }
-    let finding = if sync.spec.suspend { Finding::Suspended } else { pass::pass(&shared, &sync).await };
+    let (finding, again) =
+        if sync.spec.suspend { (Finding::Suspended, None) } else { pass::pass(&shared, &sync).await };
     tell(&shared, &sync, &finding).await?;
     let failures = shared.count(key, &finding);
     Ok(match &finding {
@@ -127,13 +129,19 @@ async fn reconcile(sync: Arc<SecretSync>, shared: Arc<Shared>) -> Result<Action,
             Action::requeue(Backoff::RECONCILE.delay(failures).min(RECHECK))
         }
         Finding::Failed(_) => Action::requeue(RECHECK),
-        Finding::Held { .. } => Action::requeue(refresh(&sync)),
+        Finding::Held { .. } => Action::requeue(refresh(&sync).min(until(again))),
     })
 }
 
 fn on_error(_: Arc<SecretSync>, error: &Error, _: Arc<Shared>) -> Action {
     tracing::warn!("{error}");
     Action::requeue(Duration::from_secs(2))
+}
+
+/// Time until a rotation.
+fn until(again: Option<Timestamp>) -> Duration {
+    let wait = again.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+    wait.map_or(Duration::MAX, |wait| wait.max(Duration::from_secs(1)))
 }
 
 fn refresh(sync: &SecretSync) -> Duration {

@@ -33,6 +33,9 @@ impl Finding {
 
     fn message(&self, secret: &str) -> String {
         match self {
+            Self::Held { versions, .. } if versions.is_empty() => {
+                "the secrets of spec.generate are in the store".into()
+            }
             Self::Held { keys, versions } => {
                 let unit = if *keys == 1 { "key" } else { "keys" };
                 format!("Secret {secret} holds {keys} {unit} of {}", listed(versions))
@@ -82,7 +85,8 @@ pub fn status(
     if let Finding::Held { versions, .. } = finding {
         after.versions.clone_from(versions);
     }
-    after.secret = Some(secret.into());
+    let only_generates = matches!(finding, Finding::Held { versions, .. } if versions.is_empty());
+    after.secret = (!only_generates).then(|| secret.into());
     after.observed_generation = Some(generation);
     (after != *before).then_some(after)
 }

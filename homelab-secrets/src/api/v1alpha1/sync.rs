@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a SecretSync has at most 63 characters: it is a label of its Secret")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0) || has(self.template)")
+#[x_kube(validation = Rule::new("(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0) || has(self.template) || (has(self.generate) && size(self.generate) > 0)")
     .message("it says nothing about what the Secret holds: name paths in data or dataFrom, or write a template"))]
 pub struct SecretSyncSpec {
     /// The Kubernetes Secret, in the same namespace.
@@ -45,6 +45,11 @@ pub struct SecretSyncSpec {
     /// Keys of the Kubernetes Secret that are put together from values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
+    /// Secrets that are made where there are none yet, and written to the store. A value that somebody wrote is never
+    /// replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub generate: Vec<GeneratedSecret>,
     /// How often everything is compared even if nothing was heard, as in `10m` or `1h`. Changes in the store and of the
     /// Secret are heard at once.
     #[serde(default = "default_refresh")]
@@ -168,6 +173,77 @@ pub struct NamedSecret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub version: Option<u64>,
+}
+
+/// A secret of the store that is made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GeneratedSecret {
+    /// `MOUNT/PATH` in the store, as in `kv/web/db`. `serviceAccount` needs `read` and `create` there, to rotate also `update`.
+    #[schemars(length(min = 3, max = 512))]
+    pub path: String,
+    /// Its keys.
+    #[schemars(length(min = 1, max = 32))]
+    pub values: Vec<GeneratedValue>,
+    /// Age at which the next version is made, as in `720h`; without it only on request (annotation
+    /// `homelab.dev/rotate`, any new value).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1m')").message("must be a duration of at least 1m, as in 24h or 720h"))]
+    pub rotate_every: Option<String>,
+}
+
+/// One key of a secret that is made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.text), has(self.password), has(self.uuid), has(self.keyPair)].filter(x, x).size() == 1")
+    .message("a value is exactly one of text, password, uuid, keyPair"))]
+pub struct GeneratedValue {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// This text, which is no secret: a user's name beside its password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub text: Option<String>,
+    /// A password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<GeneratedPassword>,
+    /// A random UUID (version 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<GeneratedUuid>,
+    /// An Ed25519 key, PEM (PKCS #8), with its public half beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pair: Option<GeneratedKeyPair>,
+}
+
+/// How a password is made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GeneratedPassword {
+    /// How many characters; without it, 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 8, max = 1024))]
+    pub length: Option<u16>,
+    /// Which characters, each once; without it, ASCII letters and digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 94))]
+    pub alphabet: Option<String>,
+}
+
+/// A UUID has no settings.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GeneratedUuid {}
+
+/// How a key pair is made.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GeneratedKeyPair {
+    /// Name of the public half; without it, `KEY.pub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub public_key: Option<String>,
 }
 
 /// What becomes of a Secret that is no longer wanted.

@@ -4,21 +4,34 @@ use homelab_core::events::EventType;
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Shared, execute, observe};
-use crate::api::v1alpha1::SecretSync;
+use super::{Shared, execute, generate, observe};
+use crate::api::v1alpha1::{SecretSync, SecretSyncSpec};
 use crate::sync::plan::{Action, Input, Owner, plan};
 use crate::sync::report::Finding;
 use crate::sync::{Problem, account, content, target};
 
-/// Makes the Secret hold what it should, and says what came of it.
-pub(super) async fn pass(shared: &Shared, sync: &SecretSync) -> Finding {
-    match attempt(shared, sync).await {
-        Ok(held) => held,
-        Err(problem) => {
+/// Makes what is to be generated, lets the Secret hold what it should, and says what came of it and when something is due
+/// again.
+pub(super) async fn pass(shared: &Shared, sync: &SecretSync) -> (Finding, Option<Timestamp>) {
+    let (again, ungenerated) = generate::generate(shared, sync, &account(sync)).await;
+    let held = match has_target(&sync.spec) {
+        true => attempt(shared, sync).await,
+        false => Ok(Finding::Held { keys: 0, versions: Vec::new() }),
+    };
+    // What was not made is the cause of what is missing then.
+    let finding = match (ungenerated, held) {
+        (Some(problem), _) | (None, Err(problem)) => {
             tracing::debug!(reason = problem.reason, passing = problem.passing, "{}", problem.message);
             Finding::Failed(problem)
         }
-    }
+        (None, Ok(held)) => held,
+    };
+    (finding, again)
+}
+
+/// Whether there is a Kubernetes Secret at all.
+fn has_target(spec: &SecretSyncSpec) -> bool {
+    !spec.data.is_empty() || !spec.data_from.is_empty() || spec.template.is_some()
 }
 
 /// When an object was made.

@@ -53,7 +53,10 @@ fn concerns_secret(sync: &SecretSync, change: &Change) -> bool {
 
 fn concerns_path(sync: &SecretSync, changed: &Changed) -> bool {
     match changed {
-        Changed::Path(path) => sources(&sync.spec).iter().any(|source| source.path == *path),
+        Changed::Path(path) => {
+            sources(&sync.spec).iter().any(|source| source.path == *path)
+                || sync.spec.generate.iter().any(|wish| wish.path == *path)
+        }
         Changed::Document { .. } => false,
         Changed::Mounts | Changed::Unknown => true,
     }
