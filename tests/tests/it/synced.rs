@@ -230,3 +230,69 @@ async fn owned(case: &Case, path: &str) -> Result<()> {
     ensure!(kept["data"]["password"] == STANDARD.encode("theirs"), "it was overruled");
     Ok(())
 }
+
+async fn may(case: &Case, capabilities: &[&str]) -> Result<()> {
+    let ns = &case.namespace;
+    let rule =
+        json!({"serviceAccounts": ["default"], "paths": [format!("kv/{ns}/made")], "capabilities": capabilities});
+    let meta = json!({"name": "make", "namespace": ns});
+    let policy = json!({"apiVersion": OURS, "kind": "SecretPolicy", "metadata": meta, "spec": {"rules": [rule]}});
+    case.cluster.apply(&policy).await.map(drop)
+}
+
+async fn rotate(case: &Case, word: &str) -> Result<()> {
+    let annotation = format!("homelab.dev/rotate={word}");
+    let args = ["annotate", "--overwrite", "secretsync", "made", "-n", &case.namespace, &annotation];
+    case.cluster.kubectl(args).await.map(drop)
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn what_is_not_there_is_generated_rotated_on_request_and_never_written_over() -> Result<()> {
+    let case = Case::new("generate").await?;
+    let path = format!("kv/{}/made", case.namespace);
+    allow(&case).await?;
+    let values = json!([
+        {"key": "user", "text": "web"}, {"key": "password", "password": {"length": 20}}, {"key": "id", "uuid": {}},
+        {"key": "signing", "keyPair": {}},
+    ]);
+    let spec = json!({"generate": [{"path": path, "values": values}], "dataFrom": [{"path": path}]});
+    sync(&case, "made", spec).await?;
+    let denied = case.says("SecretSync", "made", ("Ready", "False", "AccessDenied")).await?;
+    ensure!(denied.contains("create") && denied.contains(&path), "{denied}");
+
+    may(&case, &["create"]).await?;
+    ready(&case, "made", "made@1").await?;
+    let first = holds(&case, "made", "user", "web").await?["data"].clone();
+    let text = |data: &Value, key: &str| -> Result<String> {
+        Ok(String::from_utf8(STANDARD.decode(data[key].as_str().context("a key is there")?)?)?)
+    };
+    ensure!(text(&first, "password")?.len() == 20 && text(&first, "id")?.len() == 36, "lengths");
+    ensure!(text(&first, "signing")?.starts_with("-----BEGIN PRIVATE KEY-----"), "a private key");
+    ensure!(text(&first, "signing.pub")?.starts_with("-----BEGIN PUBLIC KEY-----"), "and its public half");
+
+    rotate(&case, "monday").await?;
+    let denied = case.says("SecretSync", "made", ("Ready", "False", "AccessDenied")).await?;
+    ensure!(denied.contains("update"), "{denied}");
+    may(&case, &["create", "update"]).await?;
+    ready(&case, "made", "made@2").await?;
+    let second = holds(&case, "made", "user", "web").await?["data"].clone();
+    ensure!(["password", "id", "signing"].iter().all(|key| first[key] != second[key]), "all of them are new");
+
+    case.put("made", "password=mine").await?;
+    holds(&case, "made", "password", "mine").await?;
+    rotate(&case, "tuesday").await?;
+    wait::stays("a person's value", std::time::Duration::from_secs(3), async || {
+        let secret = case.cluster.get("v1", "Secret", &case.namespace, "made").await;
+        match secret {
+            Ok(Some(secret)) if secret["data"]["password"] == STANDARD.encode("mine") => Ok(()),
+            other => Err(format!("{:?}", other.map(|found| found.is_some()))),
+        }
+    })
+    .await?;
+    let log = case.daemon.log();
+    for value in [text(&first, "password")?, text(&second, "id")?] {
+        ensure!(!log.contains(&value), "a value is in the daemon's log");
+    }
+    case.finish().await
+}
