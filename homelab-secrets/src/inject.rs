@@ -23,6 +23,7 @@ mod webhook;
 mod wish;
 
 pub use annotation::{Wanted, format_annotation, parse_annotation};
+pub use pod::carried;
 #[cfg(feature = "controller")]
 pub(crate) use webhook::WEBHOOK;
 pub use webhook::{WebhookSettings, WebhookTarget, policy_name, validating_policy, webhook_configuration};

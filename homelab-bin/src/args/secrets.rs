@@ -52,8 +52,11 @@ pub enum Secrets {
         #[command(flatten)]
         server: Server,
     },
-    /// Where the store, its key, the copy of its head and the audit log are, and how safe that is
+    /// Where the store, its key, the copy of its head and the audit log are, and how safe that is; with a path: which pods and
+    /// Secrets have which version of that secret
     Where {
+        /// A secret, as in kv/web/db
+        path: Option<String>,
         /// `-o`.
         #[command(flatten)]
         output: Output,

@@ -1,6 +1,7 @@
 //! `homelab secrets`: care for the store itself.
 
 mod audit;
+mod holders;
 mod policy;
 mod rekey;
 mod rotate;
@@ -22,7 +23,8 @@ pub(crate) async fn run(global: &Global, command: Secrets) -> Result<()> {
         Secrets::Slots(Slots::List { output, server }) => status::list_slots(global, &server, output).await,
         Secrets::Slots(Slots::Remove { slot, server }) => rekey::remove(global, &server, &slot).await,
         Secrets::Status { watch, output, server } => status::status(global, &server, watch, output).await,
-        Secrets::Where { output, server } => status::places(global, &server, output).await,
+        Secrets::Where { path: None, output, server } => status::places(global, &server, output).await,
+        Secrets::Where { path: Some(path), output, server } => holders::run(global, &server, &path, output).await,
         Secrets::AcceptRollback { server } => seal::accept_rollback(global, &server).await,
     }
 }

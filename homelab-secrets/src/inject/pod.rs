@@ -1,12 +1,15 @@
 //! Adds our parts to a pod's spec, and takes them away again.
 
 use homelab_core::meta::TOKEN_AUDIENCE;
+use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value, json};
 
 use super::wish::{Place, Wish, refuse};
 use super::{AGENT, AGENT_ROOT, FORMAT, InjectConfig, TOKEN_FOLDER, TOKEN_VOLUME, VOLUME};
 use crate::Error;
 
+/// Variable of the agent that says what to bring.
+const WISH: &str = "HOMELAB_SECRETS";
 /// User that the agent runs as where the pod does not tell one.
 const AGENT_USER: i64 = 65532;
 /// Seconds that the agent's token lives: the least that Kubernetes gives; the kubelet renews it.
@@ -21,7 +24,7 @@ pub(super) fn all_containers(pod: &Map<String, Value>) -> impl Iterator<Item = &
 pub(super) fn strip(pod: &mut Map<String, Value>) -> Result<(), Error> {
     let named = |value: &Value, name: &str| value.get("name").and_then(Value::as_str) == Some(name);
     let is_ours =
-        |container: &Value| named(container, AGENT) && env_of(container).any(|env| named(env, "HOMELAB_SECRETS"));
+        |container: &Value| named(container, AGENT) && env_of(container).any(|env| named(env, WISH));
     let was_here = pod.get("initContainers").and_then(Value::as_array).is_some_and(|list| list.iter().any(is_ours));
     retain(pod, "initContainers", |container| !is_ours(container));
     if all_containers(pod).any(|container| named(container, AGENT)) {
@@ -78,7 +81,7 @@ fn agent(pod: &Map<String, Value>, wishes: &[Wish<'_>], config: &InjectConfig) -
         "image": config.image,
         "imagePullPolicy": config.image_pull_policy,
         "env": [
-            {"name": "HOMELAB_SECRETS", "value": wish_text(wishes, mode)},
+            {"name": WISH, "value": wish_text(wishes, mode)},
             {"name": "HOMELAB_ADDR", "value": config.addr},
             {"name": "HOMELAB_CA", "value": config.ca_pem},
         ],
@@ -109,6 +112,16 @@ fn wish_text(wishes: &[Wish<'_>], mode: &str) -> String {
         })
         .collect();
     json!({"format": FORMAT, "mode": mode, "secrets": secrets}).to_string()
+}
+
+/// Which secrets, at which versions, the agent of a pod has to bring; none for a pod that is not ours.
+pub fn carried(pod: &PodSpec) -> Vec<(String, u64)> {
+    let agent = pod.init_containers.iter().flatten().find(|container| container.name == AGENT);
+    let wish = agent.and_then(|agent| agent.env.iter().flatten().find(|env| env.name == WISH)?.value.as_deref());
+    let wish: Value = wish.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let secrets = wish.get("secrets").and_then(Value::as_array).into_iter().flatten();
+    let carried = |secret: &Value| Some((secret.get("path")?.as_str()?.to_owned(), secret.get("version")?.as_u64()?));
+    secrets.filter_map(carried).collect()
 }
 
 fn mount(wish: &Wish<'_>) -> Option<Value> {
