@@ -87,6 +87,15 @@ pub enum Command {
     Sync(Sync),
     /// Everything at a glance: the daemon, GitSyncs, Apps
     Status(Status),
+    /// Look whether everything is there and would come back after a power cut. Fails if something needs you
+    Doctor {
+        /// `-o`.
+        #[command(flatten)]
+        output: Output,
+        /// Where the secret server is.
+        #[command(flatten)]
+        server: Server,
+    },
     /// Take away the webhook and the policy that the daemon wrote, so that pods start without it
     ///
     /// Everything else stays: workloads, their routes, our kinds and the store. `helm uninstall` runs it first.

@@ -3,6 +3,7 @@
 mod app;
 mod cluster;
 mod crds;
+mod doctor;
 mod edit;
 mod editor;
 mod forward;
@@ -42,6 +43,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Edit(args) => with_runtime(Threads::One, edit::run(&global, args)),
         Command::App(args) => with_runtime(Threads::One, app::run(&global, args)),
         Command::Sync(args) => with_runtime(Threads::One, sync::run(&global, args)),
+        Command::Doctor { output, server } => with_runtime(Threads::One, doctor::run(&global, &server, output)),
         Command::Uninstall => with_runtime(Threads::One, uninstall::run(&global)),
         Command::Status(args) => with_runtime(Threads::One, status::run(&global, args)),
     };

@@ -56,13 +56,13 @@ async fn page(cluster: &Cluster, all: bool, args: Status) -> Result<String> {
 }
 
 /// What the Lease says about the daemon.
-struct Daemon {
+pub(super) struct Daemon {
     leader: Option<String>,
-    alive: bool,
-    words: String,
+    pub(super) alive: bool,
+    pub(super) words: String,
 }
 
-async fn daemon(cluster: &Cluster) -> Result<Daemon> {
+pub(super) async fn daemon(cluster: &Cluster) -> Result<Daemon> {
     let leases = Api::<Lease>::namespaced(cluster.client.clone(), &cluster.daemon);
     let action = format!("read Lease {}/{LEASE}", cluster.daemon);
     let lease = leases.get_opt(LEASE).await.map_err(|error| failed(&action, &error))?;

@@ -23,8 +23,7 @@ pub(super) fn all_containers(pod: &Map<String, Value>) -> impl Iterator<Item = &
 /// Takes away what an earlier call added; refuses a pod where something else has our names.
 pub(super) fn strip(pod: &mut Map<String, Value>) -> Result<(), Error> {
     let named = |value: &Value, name: &str| value.get("name").and_then(Value::as_str) == Some(name);
-    let is_ours =
-        |container: &Value| named(container, AGENT) && env_of(container).any(|env| named(env, WISH));
+    let is_ours = |container: &Value| named(container, AGENT) && env_of(container).any(|env| named(env, WISH));
     let was_here = pod.get("initContainers").and_then(Value::as_array).is_some_and(|list| list.iter().any(is_ours));
     retain(pod, "initContainers", |container| !is_ours(container));
     if all_containers(pod).any(|container| named(container, AGENT)) {

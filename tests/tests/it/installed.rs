@@ -99,6 +99,9 @@ async fn secrets_in_a_deployment_of_their_own_and_a_store_in_the_cluster_from_in
         .await?;
     it.healthy("Pod", "lone").await?;
 
+    let healthy = it.run(["doctor"]).await?;
+    ensure!(healthy.text().contains("with the CA that is published"), "{}", healthy.text());
+
     it.cluster.helm(["uninstall", RELEASE, "--namespace", &ns, "--wait"]).await?;
     let left = it.cluster.list("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "", "").await?;
     ensure!(left.iter().all(|found| found["metadata"]["name"] != webhook.as_str()), "the webhook is left");
