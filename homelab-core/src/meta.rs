@@ -49,6 +49,8 @@ pub mod annotation {
     pub const ACCOUNT: &str = "homelab.dev/account";
     /// On pod templates: exact `path@version` of each secret, comma separated.
     pub const SECRETS: &str = "homelab.dev/secrets";
+    /// On opted-in pods: how often a sidecar looks for newer versions of the secrets that are files, as in `30s`.
+    pub const REFRESH: &str = "homelab.dev/refresh";
     /// On what makes pods: RFC 3339 time at which it was made to try again after a refusal.
     pub const NUDGED_AT: &str = "homelab.dev/nudged-at";
     /// On anything that a GitSync applied: `never` keeps it, `confirm` asks first.

@@ -23,7 +23,7 @@ mod webhook;
 mod wish;
 
 pub use annotation::{Wanted, format_annotation, parse_annotation};
-pub use pod::carried;
+pub use pod::{carried, is_refreshed};
 #[cfg(feature = "controller")]
 pub(crate) use webhook::WEBHOOK;
 pub use webhook::{WebhookSettings, WebhookTarget, policy_name, validating_policy, webhook_configuration};
@@ -33,6 +33,8 @@ mod tests;
 
 /// Name of our init container.
 pub const AGENT: &str = "homelab-agent";
+/// Name of the sidecar that keeps secrets as new as they are in the store.
+pub const REFRESHER: &str = "homelab-refresh";
 /// Name of the volume in memory.
 pub const VOLUME: &str = "homelab-secrets";
 /// Name of the volume with the agent's token.
@@ -75,6 +77,15 @@ pub struct InjectedSecret {
     pub target: SecretTarget,
 }
 
+/// What a pod outside Apps wants to have as new as it is in the store, while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// How often it is looked, seconds.
+    pub every: u32,
+    /// Paths, of those that go to files.
+    pub paths: Vec<String>,
+}
+
 /// Where a secret goes in the pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +101,16 @@ pub enum SecretTarget {
 /// Idempotent: what an earlier call added is replaced; with no secrets it is only taken away. On an error the template
 /// is unchanged.
 pub fn inject(template: &mut Value, secrets: &[InjectedSecret], config: &InjectConfig) -> Result<(), Error> {
+    inject_refreshed(template, secrets, None, config)
+}
+
+/// The same, with a sidecar (KEP-753) that writes newer versions of some of them in place.
+pub fn inject_refreshed(
+    template: &mut Value,
+    secrets: &[InjectedSecret],
+    refresh: Option<&Refresh>,
+    config: &InjectConfig,
+) -> Result<(), Error> {
     let wishes = wish::wishes(secrets)?;
     let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) else {
         return Err(Error::Invalid("the pod template has no spec".into()));
@@ -98,7 +119,7 @@ pub fn inject(template: &mut Value, secrets: &[InjectedSecret], config: &InjectC
     pod::strip(&mut pod)?;
     if !wishes.is_empty() {
         clash::check(&pod, &wishes)?;
-        pod::add(&mut pod, &wishes, config);
+        pod::add(&mut pod, &wishes, refresh, config);
     }
     *spec = pod;
     Ok(())

@@ -1,6 +1,6 @@
 //! Writes values into the volume in memory: each file appears whole or not at all.
 
-use std::fs::{DirBuilder, OpenOptions, remove_file, rename};
+use std::fs::{DirBuilder, DirEntry, OpenOptions, read_dir, remove_file, rename};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -33,6 +33,20 @@ pub(crate) fn write(root: &Path, mode: u32, secret: &Secret, values: &Values) ->
             Ok(())
         }
     }
+}
+
+/// Takes away what an earlier version had in its folder and this one has not.
+pub(crate) fn keep(root: &Path, secret: &Secret, values: &Values) -> Result<(), Failure> {
+    let place = root.join(&secret.to);
+    let stale = |entry: io::Result<DirEntry>| {
+        let name = entry.ok()?.file_name();
+        (!name.to_str().is_some_and(|name| values.contains_key(name))).then_some(name)
+    };
+    let entries = read_dir(&place).map_err(|error| trouble(secret, &secret.to, &error))?;
+    for name in entries.filter_map(stale) {
+        remove_file(place.join(&name)).map_err(|error| trouble(secret, &name.to_string_lossy(), &error))?;
+    }
+    Ok(())
 }
 
 /// Whoever may read the files may enter the folder.

@@ -1,5 +1,7 @@
 //! `homelab-agent`: writes a pod's secrets to its memory volume before the pod's own containers start.
 //!
+//! With `HOMELAB_REFRESH` it is a sidecar instead, which keeps them as new as the secret server has them ([`refresh`]).
+//!
 //! It runs as the first init container of pods that homelab-secrets' `inject` changed. It logs in with a token of the
 //! pod's own ServiceAccount, reads each secret at the exact version in its environment, writes it, and ends. Until that
 //! is done the pod does not start: passing trouble is waited out up to a deadline, and each failed try is told on stderr
@@ -7,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "a program of its own: it reads its environment, clock and token file")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "stdout and stderr are its only log")]
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -14,6 +17,7 @@ use std::time::{Duration, Instant};
 
 mod failure;
 mod files;
+mod refresh;
 mod server;
 mod value;
 mod wish;
@@ -35,7 +39,11 @@ fn main() -> ExitCode {
         println!("homelab-agent {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    match run(Instant::now()) {
+    let done = match std::env::var("HOMELAB_REFRESH") {
+        Ok(every) => refresh::run(&every),
+        Err(_) => run(Instant::now()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&format!("giving up: {failure}"));
@@ -51,8 +59,7 @@ fn run(start: Instant) -> Result<(), Failure> {
         Ok(Err(_)) => return Err(Failure::fixed("HOMELAB_DEADLINE is no number of seconds")),
         Err(_) => Duration::from_secs(120),
     };
-    let root = std::env::var_os("HOMELAB_ROOT").unwrap_or_else(|| "/homelab/secrets".into());
-    let token = std::env::var_os("HOMELAB_TOKEN_FILE").unwrap_or_else(|| "/var/run/secrets/homelab.dev/token".into());
+    let (root, token) = places();
     let mut server = Server::new(&setting("HOMELAB_ADDR")?, &setting("HOMELAB_CA")?)?;
     let mut wait = FIRST_WAIT;
     let mut done = 0;
@@ -87,6 +94,12 @@ fn attempt(
         *done += 1;
     }
     Ok(())
+}
+
+/// The volume in memory, and the file with the token.
+fn places() -> (OsString, OsString) {
+    let of = |name, usual: &str| std::env::var_os(name).unwrap_or_else(|| usual.into());
+    (of("HOMELAB_ROOT", "/homelab/secrets"), of("HOMELAB_TOKEN_FILE", "/var/run/secrets/homelab.dev/token"))
 }
 
 fn setting(name: &str) -> Result<String, Failure> {

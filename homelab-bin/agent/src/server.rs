@@ -98,20 +98,29 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the newest version of `path`.
+    pub(crate) fn newest(&mut self, path: &str) -> Result<Answer, Failure> {
+        self.ask(path, "", path)
+    }
+
     /// Reads `path` at exactly `version`.
     pub(crate) fn read(&mut self, path: &str, version: u64) -> Result<Answer, Failure> {
+        self.ask(path, &format!("?version={version}"), &format!("{path}@{version}"))
+    }
+
+    fn ask(&mut self, path: &str, query: &str, what: &str) -> Result<Answer, Failure> {
         let token = self.token.as_deref().map_or("", String::as_str);
         let (mount, rest) = path.split_once('/').unwrap_or((path, ""));
         let request =
-            Request::get(format!("{}/v1/{}/data/{}?version={version}", self.addr, escaped(mount), escaped(rest)))
+            Request::get(format!("{}/v1/{}/data/{}{query}", self.addr, escaped(mount), escaped(rest)))
                 .header("x-vault-token", token)
                 .body(Vec::new())
                 .map_err(|_| self.odd_address())?;
-        let (status, text) = self.send(request, &format!("read {path}@{version}"))?;
+        let (status, text) = self.send(request, &format!("read {what}"))?;
         match status {
             200 => Ok(Answer::new(text)),
             404 => Err(Failure::refused(format!(
-                "{path}@{version} is not there: the path was never written, or that version is deleted or destroyed; \
+                "{what} is not there: the path was never written, or that version is deleted or destroyed; \
                  look with `homelab kv history {path}`"
             ))),
             403 => {
@@ -120,11 +129,11 @@ impl Server {
                 Err(self.refusal(
                     status,
                     &text,
-                    &format!("{path}@{version}"),
+                    what,
                     "let the pod's ServiceAccount read it by a SecretPolicy",
                 ))
             }
-            _ => Err(self.refusal(status, &text, &format!("{path}@{version}"), "look at the server's log")),
+            _ => Err(self.refusal(status, &text, what, "look at the server's log")),
         }
     }
 

@@ -41,6 +41,14 @@ impl Answer {
         Self(text)
     }
 
+    /// Which version it is.
+    pub(crate) fn version(&self, secret: &Secret) -> Result<u64, Failure> {
+        let path = &secret.path;
+        let odd = |_| Failure::passing(format!("{path}: the server's answer is no KV v2 answer; is it homelab?"));
+        let outer: Outer<'_> = serde_json::from_slice(&self.0).map_err(odd)?;
+        Ok(outer.data.metadata.version)
+    }
+
     /// Takes it apart; it must be the version that was asked for.
     pub(crate) fn open(&self, secret: &Secret) -> Result<Values, Failure> {
         let Secret { path, version, .. } = secret;

@@ -111,16 +111,20 @@ impl Pod {
     }
 
     fn run(&self, fake: &Fake) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_homelab-agent"))
+        self.command(fake).output().unwrap()
+    }
+
+    fn command(&self, fake: &Fake) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_homelab-agent"));
+        command
             .env_clear()
             .env("HOMELAB_SECRETS", &self.secrets)
             .env("HOMELAB_ADDR", format!("https://{}", fake.addr))
             .env("HOMELAB_CA", self.ca_pem.as_ref().unwrap_or(&fake.ca_pem))
             .env("HOMELAB_ROOT", self.folder.path().join("root"))
             .env("HOMELAB_TOKEN_FILE", self.folder.path().join("token"))
-            .env("HOMELAB_DEADLINE", self.deadline.to_string())
-            .output()
-            .unwrap()
+            .env("HOMELAB_DEADLINE", self.deadline.to_string());
+        command
     }
 }
 
@@ -228,4 +232,28 @@ fn a_server_that_is_away_is_named() {
     let log = stderr(&pod.run(&gone));
     assert!(log.contains("can not log in at https://127.0.0.1:1") && log.lines().count() > 2, "{log}");
     assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_sidecar_writes_newer_versions_takes_old_files_away_and_ends_when_it_is_told_to() {
+    let next = (200, r#"{"data":{"data":{"user":"new"},"metadata":{"version":4}}}"#);
+    let fake = Fake::start(&[LOGIN, DB, (503, r#"{"errors":["sealed"]}"#), next]);
+    let pod = Pod::new(r#"[{"path":"kv/web/db","version":3,"keys":["user"],"as":{"files":"/run/secrets/db"},"to":"0"}]"#);
+    std::fs::create_dir(pod.file("0")).unwrap();
+    for name in ["user", "port"] {
+        std::fs::write(pod.file("0").join(name), "old").unwrap();
+    }
+    let mut command = pod.command(&fake);
+    let mut sidecar = command.env("HOMELAB_REFRESH", "1").stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while pod.read("0/user") != "new" || pod.file("0/port").exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it does not come: {:?}", fake.seen());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(Command::new("kill").arg(sidecar.id().to_string()).status().unwrap().success());
+    assert!(sidecar.wait().unwrap().success(), "it ends by itself");
+    let mut log = String::new();
+    sidecar.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("stays as it is") && log.contains("kv/web/db@4 is in its files"), "{log}");
+    assert!(!log.contains("new\n") && fake.seen()[1].starts_with("GET /v1/kv/data/web/db HTTP"), "{:?}", fake.seen());
 }

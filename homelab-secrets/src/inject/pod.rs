@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Map, Value, json};
 
 use super::wish::{Place, Wish, refuse};
-use super::{AGENT, AGENT_ROOT, FORMAT, InjectConfig, TOKEN_FOLDER, TOKEN_VOLUME, VOLUME};
+use super::{AGENT, AGENT_ROOT, FORMAT, InjectConfig, REFRESHER, Refresh, TOKEN_FOLDER, TOKEN_VOLUME, VOLUME};
 use crate::Error;
 
 /// Variable of the agent that says what to bring.
@@ -23,11 +23,13 @@ pub(super) fn all_containers(pod: &Map<String, Value>) -> impl Iterator<Item = &
 /// Takes away what an earlier call added; refuses a pod where something else has our names.
 pub(super) fn strip(pod: &mut Map<String, Value>) -> Result<(), Error> {
     let named = |value: &Value, name: &str| value.get("name").and_then(Value::as_str) == Some(name);
-    let is_ours = |container: &Value| named(container, AGENT) && env_of(container).any(|env| named(env, WISH));
+    let is_named = |container: &Value| [AGENT, REFRESHER].iter().any(|name| named(container, name));
+    let is_ours = |container: &Value| is_named(container) && env_of(container).any(|env| named(env, WISH));
     let was_here = pod.get("initContainers").and_then(Value::as_array).is_some_and(|list| list.iter().any(is_ours));
     retain(pod, "initContainers", |container| !is_ours(container));
-    if all_containers(pod).any(|container| named(container, AGENT)) {
-        return refuse(format!("the pod has a container {AGENT} that is not ours; give it another name"));
+    if let Some(found) = all_containers(pod).find(|container| is_named(container)) {
+        let name = found.get("name").and_then(Value::as_str).unwrap_or(AGENT);
+        return refuse(format!("the pod has a container {name} that is not ours; give it another name"));
     }
     if was_here {
         retain(pod, "volumes", |volume| !named(volume, VOLUME) && !named(volume, TOKEN_VOLUME));
@@ -46,8 +48,15 @@ pub(super) fn strip(pod: &mut Map<String, Value>) -> Result<(), Error> {
 }
 
 /// Adds the agent, its volumes, and what the other containers see of them.
-pub(super) fn add(pod: &mut Map<String, Value>, wishes: &[Wish<'_>], config: &InjectConfig) {
+pub(super) fn add(
+    pod: &mut Map<String, Value>,
+    wishes: &[Wish<'_>],
+    refresh: Option<&Refresh>,
+    config: &InjectConfig,
+) {
     let agent = agent(pod, wishes, config);
+    let sidecar = refresh.map(|refresh| refresher(pod, &agent, wishes, refresh));
+    let agents: Vec<_> = std::iter::once(agent).chain(sidecar).collect();
     let mounts: Vec<_> = wishes.iter().filter_map(mount).collect();
     let variables: Vec<_> = wishes.iter().flat_map(variables).collect();
     for container in containers_mut(pod) {
@@ -55,7 +64,7 @@ pub(super) fn add(pod: &mut Map<String, Value>, wishes: &[Wish<'_>], config: &In
         // First, so that the pod's own variables can refer to them: `$(API_KEY)`.
         prepend(container, "env", &variables);
     }
-    prepend(pod, "initContainers", &[agent]);
+    prepend(pod, "initContainers", &agents);
     // Values are at most 1 MiB; room for two of each, so that one can be replaced in place.
     let size = format!("{}Mi", 2 + 2 * wishes.len());
     let token = json!({"audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"});
@@ -102,10 +111,23 @@ fn agent(pod: &Map<String, Value>, wishes: &[Wish<'_>], config: &InjectConfig) -
     })
 }
 
+/// The agent again, as a sidecar for those secrets that are to follow the store.
+fn refresher(pod: &Map<String, Value>, agent: &Value, wishes: &[Wish<'_>], refresh: &Refresh) -> Value {
+    let followed = wishes.iter().filter(|wish| refresh.paths.contains(&wish.secret.path));
+    let mut sidecar = agent.clone();
+    sidecar["name"] = json!(REFRESHER);
+    sidecar["restartPolicy"] = json!("Always");
+    sidecar["env"][0]["value"] = json!(wish_text(followed, user_and_mode(pod).1));
+    if let Some(env) = sidecar["env"].as_array_mut() {
+        env.push(json!({"name": "HOMELAB_REFRESH", "value": refresh.every.to_string()}));
+    }
+    sidecar
+}
+
 /// What the agent is told, format [`FORMAT`].
-fn wish_text(wishes: &[Wish<'_>], mode: &str) -> String {
+fn wish_text<'a>(wishes: impl IntoIterator<Item = &'a Wish<'a>>, mode: &str) -> String {
     let secrets: Vec<_> = wishes
-        .iter()
+        .into_iter()
         .map(|Wish { secret, to, .. }| {
             json!({"path": secret.path, "version": secret.version, "keys": secret.keys, "as": secret.target, "to": to})
         })
@@ -121,6 +143,11 @@ pub fn carried(pod: &PodSpec) -> Vec<(String, u64)> {
     let secrets = wish.get("secrets").and_then(Value::as_array).into_iter().flatten();
     let carried = |secret: &Value| Some((secret.get("path")?.as_str()?.to_owned(), secret.get("version")?.as_u64()?));
     secrets.filter_map(carried).collect()
+}
+
+/// Whether some of them follow the store while the pod runs.
+pub fn is_refreshed(pod: &PodSpec) -> bool {
+    pod.init_containers.iter().flatten().any(|container| container.name == REFRESHER)
 }
 
 fn mount(wish: &Wish<'_>) -> Option<Value> {

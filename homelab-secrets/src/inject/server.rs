@@ -17,11 +17,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::webhook::PATH;
-use super::{InjectConfig, InjectedSecret, Wanted, format_annotation, inject, parse_annotation};
+use super::{
+    InjectConfig, InjectedSecret, Refresh, SecretTarget, Wanted, format_annotation, inject_refreshed, parse_annotation,
+};
 use crate::Error;
+use crate::kv::duration;
 
 /// Largest AdmissionReview: a pod is at most 1.5 MiB in etcd.
 const LARGEST: usize = 4 << 20;
+/// Least time between two looks at the store, seconds.
+const LEAST_REFRESH: u32 = 10;
 
 /// What a path stands at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,20 +116,42 @@ async fn injected(state: &AdmissionState, namespace: &str, pod: &Value) -> Resul
         .map_err(|error| Error::Invalid(format!("annotation {}: {error}", annotation::SECRETS)))?;
     let name = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty());
     let account = Account::new(namespace, name.unwrap_or("default"));
+    let refresh = refresh(pod, &wanted)?;
     let mut secrets = Vec::with_capacity(wanted.len());
     for Wanted { path, version, target } in wanted {
         let Resolved { version, keys } = state.lookup.look_up(&account, &path, version).await?;
         secrets.push(InjectedSecret { path, version, keys, target });
     }
     let mut after = pod.clone();
-    inject(&mut after, &secrets, &state.config)?;
-    if let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+    inject_refreshed(&mut after, &secrets, refresh.as_ref(), &state.config)?;
+    // What follows the store has no version that could be told here.
+    if refresh.is_none()
+        && let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.insert(annotation::SECRETS.into(), format_annotation(&secrets).into());
     }
     Ok(after)
 }
 
-/// The lists that [`inject`] touches, each added whole where it differs.
+/// What is to follow the store: files that name no exact version.
+fn refresh(pod: &Value, wanted: &[Wanted]) -> Result<Option<Refresh>, Error> {
+    let text = pod.get("metadata").and_then(|m| m.get("annotations")).and_then(|a| a.get(annotation::REFRESH));
+    let Some(text) = text.and_then(Value::as_str) else { return Ok(None) };
+    let wrong = |why: &str| Error::Invalid(format!("annotation {}: {text:?} {why}", annotation::REFRESH));
+    let every = duration::parse(text).and_then(|every| u32::try_from(every.as_secs()).ok());
+    let every = every.filter(|every| *every >= LEAST_REFRESH);
+    let every = every.ok_or_else(|| wrong("is no time of at least 10s, as in 30s or 5m"))?;
+    let follows = |wanted: &&Wanted| wanted.version.is_none() && matches!(wanted.target, SecretTarget::Files(_));
+    let paths: Vec<_> = wanted.iter().filter(follows).map(|wanted| wanted.path.clone()).collect();
+    if paths.is_empty() {
+        return Err(wrong(
+            "has nothing to refresh: variables never change while a process runs, and an exact version is exact; take a \
+             secret as files, without @VERSION",
+        ));
+    }
+    Ok(Some(Refresh { every, paths }))
+}
+
+/// The lists that [`inject_refreshed`] touches, each added whole where it differs.
 fn patch(before: &Value, after: &Value) -> Vec<Value> {
     let mut patch = Vec::new();
     let mut compare = |pointer: String| match (before.pointer(&pointer), after.pointer(&pointer)) {

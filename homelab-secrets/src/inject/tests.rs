@@ -231,6 +231,10 @@ mod admission {
         if let Some(text) = annotation {
             pod["metadata"]["annotations"] = json!({"homelab.dev/secrets": text});
         }
+        review_pod(pod).await
+    }
+
+    async fn review_pod(pod: Value) -> Value {
         let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": "u1", "namespace": "web", "operation": "CREATE", "object": pod}});
         let router = admission_router(AdmissionState { lookup: Arc::new(Store), config: Arc::new(config()) });
@@ -238,6 +242,27 @@ mod admission {
         let answer = router.oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200);
         serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refresh_is_for_files_that_name_no_version() {
+        let asked = |secrets: &str, every: &str| {
+            let annotations = json!({"homelab.dev/secrets": secrets, "homelab.dev/refresh": every});
+            let spec = json!({"serviceAccountName": "api", "containers": [{"name": "web"}]});
+            json!({"metadata": {"generateName": "web-", "annotations": annotations}, "spec": spec})
+        };
+        for (secrets, every, word) in [
+            ("kv/web/db=files:/run/db", "30s", ""),
+            ("kv/web/db=files:/run/db", "1s", "at least 10s"),
+            ("kv/web/db=files:/run/db", "soon", "at least 10s"),
+            ("kv/web/db=env:DB_", "30s", "nothing to refresh"),
+            ("kv/web/db@3=files:/run/db", "30s", "nothing to refresh"),
+        ] {
+            let answer = review_pod(asked(secrets, every)).await;
+            let said = answer["response"]["status"]["message"].as_str().unwrap_or_default();
+            assert_eq!(answer["response"]["allowed"].as_bool(), Some(word.is_empty()), "{secrets} {every}: {said}");
+            assert!(said.contains(word), "{said}");
+        }
     }
 
     #[tokio::test]
@@ -279,4 +304,27 @@ mod admission {
         }
         insta::assert_snapshot!(lines.join("\n"));
     }
+}
+
+#[test]
+fn a_sidecar_follows_what_it_is_told_to_and_goes_with_the_rest() {
+    let secrets = [files("kv/web/db", "/run/secrets/db"), env("kv/web/api", "API_")];
+    let refresh = Refresh { every: 30, paths: vec!["kv/web/db".into()] };
+    let mut pod = template();
+    inject_refreshed(&mut pod, &secrets, Some(&refresh), &config()).unwrap();
+    let [agent, sidecar, own] = pod["spec"]["initContainers"].as_array().unwrap().as_slice() else { panic!("{pod}") };
+    assert_eq!((agent["name"].as_str(), own["name"].as_str()), (Some(AGENT), Some("migrate")));
+    assert_eq!((sidecar["name"].as_str(), sidecar["restartPolicy"].as_str()), (Some(REFRESHER), Some("Always")));
+    assert_eq!(sidecar["securityContext"], agent["securityContext"]);
+    let wish = sidecar["env"][0]["value"].as_str().unwrap();
+    assert!(wish.contains("kv/web/db") && !wish.contains("kv/web/api"), "{wish}");
+    assert_eq!(sidecar["env"].as_array().unwrap().last().unwrap(), &json!({"name": "HOMELAB_REFRESH", "value": "30"}));
+    let spec: k8s_openapi::api::core::v1::PodSpec = serde_json::from_value(pod["spec"].clone()).unwrap();
+    assert!(is_refreshed(&spec) && carried(&spec).len() == 2);
+
+    let mut again = pod.clone();
+    inject_refreshed(&mut again, &secrets, Some(&refresh), &config()).unwrap();
+    assert_eq!(again, pod);
+    inject(&mut again, &[], &config()).unwrap();
+    assert_eq!(again, template());
 }

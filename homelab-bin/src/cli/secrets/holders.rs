@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use homelab_core::meta::label;
 use homelab_secrets::api::v1alpha1::SecretSync;
-use homelab_secrets::inject::carried;
+use homelab_secrets::inject::{carried, is_refreshed};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -70,6 +70,7 @@ async fn pods(cluster: &Cluster, path: &str) -> Result<Vec<Holder>> {
 
 fn holder(pod: &Pod, path: &str) -> Option<Holder> {
     let (_, version) = carried(pod.spec.as_ref()?).into_iter().find(|(carried, _)| carried == path)?;
+    let follows = if is_refreshed(pod.spec.as_ref()?) { ", follows the store" } else { "" };
     let labels = pod.labels();
     let of = [label::APP, label::COLOUR].iter().filter_map(|key| labels.get(*key).map(String::as_str));
     Some(Holder {
@@ -78,7 +79,7 @@ fn holder(pod: &Pod, path: &str) -> Option<Holder> {
         name: pod.name_any(),
         version,
         of: of.collect::<Vec<_>>().join(" "),
-        state: state(pod),
+        state: format!("{}{follows}", state(pod)),
     })
 }
 
