@@ -51,9 +51,12 @@ async fn find(pods: &Api<Pod>, namespace: &str, labels: &str) -> Result<Option<S
         .list(&ListParams::default().labels(labels))
         .await
         .map_err(|error| failed(&format!("look for the daemon's pod in namespace {namespace}"), &error))?;
-    // One that is not ready may wait for us: for `secrets unseal` or `accept-rollback`.
-    let pod = found.items.iter().find(|pod| is_ready(pod)).or_else(|| found.items.iter().find(|pod| is_running(pod)));
-    Ok(pod.and_then(|pod| pod.metadata.name.clone()))
+    Ok(best(&found.items).and_then(|pod| pod.metadata.name.clone()))
+}
+
+/// One that is not ready may wait for us: for `secrets unseal` or `accept-rollback`.
+fn best(pods: &[Pod]) -> Option<&Pod> {
+    pods.iter().find(|pod| is_ready(pod)).or_else(|| pods.iter().find(|pod| is_running(pod)))
 }
 
 async fn forward(pods: Api<Pod>, name: String, port: u16) -> Result<Forward> {
@@ -68,9 +71,10 @@ fn is_running(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && phase == Some("Running")
 }
 
+/// One that ends is Ready until it does.
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    is_running(pod) && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn serve(listener: TcpListener, pods: Api<Pod>, name: String, port: u16) {
@@ -91,4 +95,28 @@ async fn join(mut connection: TcpStream, pods: &Api<Pod>, name: &str, port: u16)
     drop(stream);
     forwarder.join().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_ready_pod_is_taken_and_never_one_that_ends() {
+        let pod = |name: &str, ready: bool, ends: bool| -> Pod {
+            let deleted = ends.then_some("2026-01-01T00:00:00Z");
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "deletionTimestamp": deleted},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+            }))
+            .expect("a pod")
+        };
+        let chosen = |pods: &[Pod]| best(pods).and_then(|pod| pod.metadata.name.clone());
+        let (old, new, ready) = (pod("old", true, true), pod("new", false, false), pod("ready", true, false));
+        assert_eq!(chosen(&[old.clone(), new.clone(), ready]).as_deref(), Some("ready"));
+        assert_eq!(chosen(&[old.clone(), new]).as_deref(), Some("new"));
+        assert_eq!(chosen(&[old]), None);
+    }
 }
