@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
             assert_eq!((mode(&file), mode(&root.path().join("0"))), (0o440, 0o750));
         }
-        assert_eq!(std::fs::read_dir(root.path().join("0")).unwrap().count(), 2, "no draft is left");
+        assert_eq!(read_dir(root.path().join("0")).unwrap().count(), 2, "no draft is left");
     }
 
     #[test]

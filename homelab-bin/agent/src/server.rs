@@ -111,11 +111,10 @@ impl Server {
     fn ask(&mut self, path: &str, query: &str, what: &str) -> Result<Answer, Failure> {
         let token = self.token.as_deref().map_or("", String::as_str);
         let (mount, rest) = path.split_once('/').unwrap_or((path, ""));
-        let request =
-            Request::get(format!("{}/v1/{}/data/{}{query}", self.addr, escaped(mount), escaped(rest)))
-                .header("x-vault-token", token)
-                .body(Vec::new())
-                .map_err(|_| self.odd_address())?;
+        let request = Request::get(format!("{}/v1/{}/data/{}{query}", self.addr, escaped(mount), escaped(rest)))
+            .header("x-vault-token", token)
+            .body(Vec::new())
+            .map_err(|_| self.odd_address())?;
         let (status, text) = self.send(request, &format!("read {what}"))?;
         match status {
             200 => Ok(Answer::new(text)),
@@ -126,12 +125,7 @@ impl Server {
             403 => {
                 // It may be the token that the server does not know any more, as after its restart.
                 self.token = None;
-                Err(self.refusal(
-                    status,
-                    &text,
-                    what,
-                    "let the pod's ServiceAccount read it by a SecretPolicy",
-                ))
+                Err(self.refusal(status, &text, what, "let the pod's ServiceAccount read it by a SecretPolicy"))
             }
             _ => Err(self.refusal(status, &text, what, "look at the server's log")),
         }

@@ -238,7 +238,8 @@ fn a_server_that_is_away_is_named() {
 fn a_sidecar_writes_newer_versions_takes_old_files_away_and_ends_when_it_is_told_to() {
     let next = (200, r#"{"data":{"data":{"user":"new"},"metadata":{"version":4}}}"#);
     let fake = Fake::start(&[LOGIN, DB, (503, r#"{"errors":["sealed"]}"#), next]);
-    let pod = Pod::new(r#"[{"path":"kv/web/db","version":3,"keys":["user"],"as":{"files":"/run/secrets/db"},"to":"0"}]"#);
+    let pod =
+        Pod::new(r#"[{"path":"kv/web/db","version":3,"keys":["user"],"as":{"files":"/run/secrets/db"},"to":"0"}]"#);
     std::fs::create_dir(pod.file("0")).unwrap();
     for name in ["user", "port"] {
         std::fs::write(pod.file("0").join(name), "old").unwrap();

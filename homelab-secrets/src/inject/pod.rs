@@ -48,12 +48,7 @@ pub(super) fn strip(pod: &mut Map<String, Value>) -> Result<(), Error> {
 }
 
 /// Adds the agent, its volumes, and what the other containers see of them.
-pub(super) fn add(
-    pod: &mut Map<String, Value>,
-    wishes: &[Wish<'_>],
-    refresh: Option<&Refresh>,
-    config: &InjectConfig,
-) {
+pub(super) fn add(pod: &mut Map<String, Value>, wishes: &[Wish<'_>], refresh: Option<&Refresh>, config: &InjectConfig) {
     let agent = agent(pod, wishes, config);
     let sidecar = refresh.map(|refresh| refresher(pod, &agent, wishes, refresh));
     let agents: Vec<_> = std::iter::once(agent).chain(sidecar).collect();

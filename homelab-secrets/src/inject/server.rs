@@ -126,7 +126,8 @@ async fn injected(state: &AdmissionState, namespace: &str, pod: &Value) -> Resul
     inject_refreshed(&mut after, &secrets, refresh.as_ref(), &state.config)?;
     // What follows the store has no version that could be told here.
     if refresh.is_none()
-        && let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        && let Some(annotations) = after.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+    {
         annotations.insert(annotation::SECRETS.into(), format_annotation(&secrets).into());
     }
     Ok(after)

@@ -194,3 +194,39 @@ async fn a_pod_that_slipped_past_the_webhook_is_made_anew() -> Result<()> {
     ensure!(said.iter().any(|event| event["reason"] == "NotInjected"), "no Event says why the pod went");
     case.finish().await
 }
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn files_follow_the_store_where_a_pod_asks_for_it_and_jobs_end() -> Result<()> {
+    let case = Case::new("refresh").await?;
+    let ns = case.namespace.clone();
+    case.put("db", "password=first").await?;
+    allow(&case).await?;
+    let secrets = format!("kv/{ns}/db=files:/run/secrets/db");
+    let mut owned = deployment(&ns, &secrets);
+    owned["spec"]["template"]["metadata"]["annotations"]["homelab.dev/refresh"] = json!("10s");
+    case.cluster.apply(&owned).await?;
+    has_secret(&case, "first").await?;
+    let before = owned_pod(&case).await.map_err(anyhow::Error::msg)?;
+    case.put("db", "password=second").await?;
+    has_secret(&case, "second").await?;
+    let after = owned_pod(&case).await.map_err(anyhow::Error::msg)?;
+    ensure!(before["metadata"]["uid"] == after["metadata"]["uid"], "it is the same pod");
+    ensure!(after["status"]["containerStatuses"][0]["restartCount"] == 0, "nothing was restarted");
+    let path = format!("kv/{ns}/db");
+    let held = case.daemon.cli(&case.cluster, ["secrets", "where", &path]).await?;
+    ensure!(held.text().contains("follows the store"), "{} {}", held.text(), held.complaint());
+
+    // A sidecar keeps no Job from its end.
+    let mut template = owned["spec"]["template"].clone();
+    template["spec"] = json!({"restartPolicy": "Never", "containers": [{"name": "app", "args": ["--version"],
+        "image": "homelab.dev/homelab-agent:dev", "imagePullPolicy": "IfNotPresent"}]});
+    template["metadata"]["labels"]["app"] = json!("once");
+    let meta = json!({"name": "once", "namespace": ns});
+    case.cluster
+        .apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}))
+        .await?;
+    let done = |job: &Value| job["status"]["succeeded"] == 1;
+    case.cluster.wait_for(("batch/v1", "Job", ns.as_str(), "once"), "done", LIMIT, done).await?;
+    case.finish().await
+}
