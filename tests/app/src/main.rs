@@ -3,7 +3,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `VERSION` | what it says it is |
-//! | `SECRET_DIR` | folder whose files are read once, at start |
+//! | `SECRET_DIR` | folder whose files are read once, at start; `/live` reads them each time |
 //! | `SECRET_ENV` | prefix of variables that are told as well |
 //! | `HEALTH_STATUS` | status of `/healthz`, 200 by default: a bad version that starts all the same |
 //! | `PORT` | 8080 by default |
@@ -56,6 +56,7 @@ fn router(app: Arc<App>) -> Router {
     };
     Router::new()
         .route("/", get(answer))
+        .route("/live", get(|| async { Json(about()) }))
         .route("/slow", get(slow))
         .route("/healthz", get(healthz))
         .route("/readyz", get(|| async { "ok" }))

@@ -96,7 +96,7 @@ async fn a_pod_outside_apps_gets_its_secret_or_does_not_start() -> Result<()> {
     let id = ("v1", "Pod", ns.as_str(), "lone");
     let running = case.cluster.wait_healthy(id, LIMIT).await?;
     let address = running["status"]["podIP"].as_str().unwrap_or_default();
-    let answer = homelab_tests::case::ask(&format!("http://{address}:8080/")).await?;
+    let answer = homelab_tests::case::ask(&format!("http://{address}:8080/{place}")).await?;
     ensure!(answer["secret"]["password"] == "first", "{answer}");
     case.cluster.delete(id.0, id.1, id.2, id.3).await?;
     case.gone(id).await?;
@@ -138,6 +138,10 @@ async fn owned_pod(case: &Case) -> Result<Value, String> {
 }
 
 async fn has_secret(case: &Case, value: &str) -> Result<()> {
+    answers(case, "", value).await
+}
+
+async fn answers(case: &Case, place: &str, value: &str) -> Result<()> {
     wait::until("the pod to have its secret", LIMIT, async || {
         let pod = owned_pod(case).await?;
         let address = pod["status"]["podIP"].as_str().ok_or("no address yet")?;
@@ -209,7 +213,7 @@ async fn files_follow_the_store_where_a_pod_asks_for_it_and_jobs_end() -> Result
     has_secret(&case, "first").await?;
     let before = owned_pod(&case).await.map_err(anyhow::Error::msg)?;
     case.put("db", "password=second").await?;
-    has_secret(&case, "second").await?;
+    answers(&case, "live", "second").await?;
     let after = owned_pod(&case).await.map_err(anyhow::Error::msg)?;
     ensure!(before["metadata"]["uid"] == after["metadata"]["uid"], "it is the same pod");
     ensure!(after["status"]["containerStatuses"][0]["restartCount"] == 0, "nothing was restarted");
