@@ -96,7 +96,7 @@ async fn a_pod_outside_apps_gets_its_secret_or_does_not_start() -> Result<()> {
     let id = ("v1", "Pod", ns.as_str(), "lone");
     let running = case.cluster.wait_healthy(id, LIMIT).await?;
     let address = running["status"]["podIP"].as_str().unwrap_or_default();
-    let answer = homelab_tests::case::ask(&format!("http://{address}:8080/{place}")).await?;
+    let answer = homelab_tests::case::ask(&format!("http://{address}:8080/")).await?;
     ensure!(answer["secret"]["password"] == "first", "{answer}");
     case.cluster.delete(id.0, id.1, id.2, id.3).await?;
     case.gone(id).await?;
@@ -145,7 +145,7 @@ async fn answers(case: &Case, place: &str, value: &str) -> Result<()> {
     wait::until("the pod to have its secret", LIMIT, async || {
         let pod = owned_pod(case).await?;
         let address = pod["status"]["podIP"].as_str().ok_or("no address yet")?;
-        let answer = homelab_tests::case::ask(&format!("http://{address}:8080/")).await;
+        let answer = homelab_tests::case::ask(&format!("http://{address}:8080/{place}")).await;
         let answer = answer.map_err(|error| format!("{error:#}"))?;
         if answer["secret"]["password"] == value { Ok(()) } else { Err("the pod has no secret".into()) }
     })
