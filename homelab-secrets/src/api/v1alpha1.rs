@@ -11,7 +11,7 @@ use crate::policy::Capability;
 mod sync;
 
 pub use sync::{
-    Decoding, Deletion, GeneratedKeyPair, GeneratedPassword, GeneratedSecret, GeneratedUuid, GeneratedValue,
+    Decoding, Deletion, GeneratedAccounts, GeneratedKeyPair, GeneratedPassword, GeneratedSecret, GeneratedUuid, GeneratedValue,
     NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey, SyncedPath, TargetSecret,
 };
 

@@ -10,9 +10,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::Problem;
+use super::{Problem, Values};
 use crate::Error;
-use crate::api::v1alpha1::{GeneratedPassword, GeneratedSecret, GeneratedValue};
+use crate::api::v1alpha1::{GeneratedAccounts, GeneratedPassword, GeneratedSecret, GeneratedValue};
 use crate::kv::duration;
 
 /// Letters and digits: fit for URLs, shells and files without any quoting.
@@ -96,11 +96,16 @@ pub fn due(
     Ok(if again.is_some_and(|at| at <= now) { write } else { Due::Nothing { again } })
 }
 
-/// Makes the values of one path.
-pub fn make(wish: &GeneratedSecret, random: Random<'_>) -> Result<Map<String, Value>, Problem> {
+/// Whether what there was is needed to make what comes next.
+pub fn takes_turns(wish: &GeneratedSecret) -> bool {
+    wish.values.iter().any(|value| value.accounts.is_some())
+}
+
+/// Makes the values of one path; `before` are those of the version that they follow.
+pub fn make(wish: &GeneratedSecret, before: &Values, random: Random<'_>) -> Result<Map<String, Value>, Problem> {
     let mut made = Map::new();
     for value in &wish.values {
-        for (key, text) in one(wish, value, random)? {
+        for (key, text) in one(wish, value, before, random)? {
             if made.insert(key.clone(), Value::String(text)).is_some() {
                 let message = format!("spec.generate makes key {key:?} of {} twice: rename one of them", wish.path);
                 return Err(Problem::stalled("InvalidGenerator", message));
@@ -110,17 +115,28 @@ pub fn make(wish: &GeneratedSecret, random: Random<'_>) -> Result<Map<String, Va
     Ok(made)
 }
 
-fn one(wish: &GeneratedSecret, value: &GeneratedValue, random: Random<'_>) -> Result<Vec<(String, String)>, Problem> {
+fn one(
+    wish: &GeneratedSecret,
+    value: &GeneratedValue,
+    before: &Values,
+    random: Random<'_>,
+) -> Result<Vec<(String, String)>, Problem> {
     let failed = |error: Error| Problem::passing("NoRandomness", error.to_string());
     let key = value.key.clone();
     if let Some(text) = &value.text {
         return Ok(vec![(key, text.clone())]);
     }
-    if let Some(settings) = &value.password {
+    let made = |settings: &GeneratedPassword| {
         let alphabet = alphabet(settings).map_err(|why| {
-            Problem::stalled("InvalidGenerator", format!("the password {key:?} of {}: {why}", wish.path))
+            Problem::stalled("InvalidGenerator", format!("the password {:?} of {}: {why}", value.key, wish.path))
         })?;
-        return Ok(vec![(key, password(settings.length.unwrap_or(LENGTH), &alphabet, random).map_err(failed)?)]);
+        password(settings.length.unwrap_or(LENGTH), &alphabet, random).map_err(failed)
+    };
+    if let Some(settings) = &value.password {
+        return Ok(vec![(key, made(settings)?)]);
+    }
+    if let Some(accounts) = &value.accounts {
+        return in_turn(&value.key, accounts, before, || made(&accounts.password));
     }
     if value.uuid.is_some() {
         return Ok(vec![(key, uuid(random).map_err(failed)?)]);
@@ -130,8 +146,27 @@ fn one(wish: &GeneratedSecret, value: &GeneratedValue, random: Random<'_>) -> Re
         let name = pair.public_key.clone().unwrap_or_else(|| format!("{key}.pub"));
         return Ok(vec![(key, private), (name, public)]);
     }
-    let message = format!("{key:?} of {} says not what is made: text, password, uuid or keyPair", wish.path);
+    let message = format!("{key:?} of {} says not what is made: text, password, uuid, keyPair or accounts", wish.path);
     Err(Problem::stalled("InvalidGenerator", message))
+}
+
+/// The account that was not in use is, with a new password; the other one keeps its own, and whoever still uses it goes on.
+fn in_turn(
+    key: &str,
+    accounts: &GeneratedAccounts,
+    before: &Values,
+    mut password: impl FnMut() -> Result<String, Problem>,
+) -> Result<Vec<(String, String)>, Problem> {
+    let held = |key: &str| before.get(key).map(|text| text.plain.to_string());
+    let b_is_next = held(key).is_some_and(|in_use| in_use == accounts.a);
+    let (next, other) = if b_is_next { (&accounts.b, &accounts.a) } else { (&accounts.a, &accounts.b) };
+    let new = password()?;
+    let kept = match held(other) {
+        Some(kept) => kept,
+        None => password()?,
+    };
+    let password_key = accounts.password_key.clone().unwrap_or_else(|| "password".into());
+    Ok(vec![(key.into(), next.clone()), (password_key, new.clone()), (next.clone(), new), (other.clone(), kept)])
 }
 
 /// Its characters, each once: one that stands twice would come twice as often.

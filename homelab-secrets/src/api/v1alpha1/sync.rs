@@ -196,8 +196,8 @@ pub struct GeneratedSecret {
 /// One key of a secret that is made.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.text), has(self.password), has(self.uuid), has(self.keyPair)].filter(x, x).size() == 1")
-    .message("a value is exactly one of text, password, uuid, keyPair"))]
+#[x_kube(validation = Rule::new("[has(self.text), has(self.password), has(self.uuid), has(self.keyPair), has(self.accounts)].filter(x, x).size() == 1")
+    .message("a value is exactly one of text, password, uuid, keyPair, accounts"))]
 pub struct GeneratedValue {
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
@@ -215,6 +215,10 @@ pub struct GeneratedValue {
     /// An Ed25519 key, PEM (PKCS #8), with its public half beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_pair: Option<GeneratedKeyPair>,
+    /// The name of one of two accounts, in turn, so that whoever still uses the other one goes on while this one's password
+    /// is new: for databases and whatever else knows one password an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<GeneratedAccounts>,
 }
 
 /// How a password is made.
@@ -235,6 +239,27 @@ pub struct GeneratedPassword {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct GeneratedUuid {}
+
+/// Two accounts of one service. Their passwords are kept under their names, for whoever sets them there; that of the one in
+/// use is also under `passwordKey`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.a != self.b").message("the two accounts have different names"))]
+pub struct GeneratedAccounts {
+    /// Name of the first.
+    #[schemars(length(min = 1, max = 253))]
+    pub a: String,
+    /// Name of the second.
+    #[schemars(length(min = 1, max = 253))]
+    pub b: String,
+    /// Key of the password of the one in use; without it, `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub password_key: Option<String>,
+    /// How passwords are made.
+    #[serde(default)]
+    pub password: GeneratedPassword,
+}
 
 /// How a key pair is made.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use super::Shared;
 use crate::api::v1alpha1::{GeneratedSecret, SecretSync};
 use crate::backend::{Host as _, System};
 use crate::store::SecretData;
-use crate::sync::Problem;
-use crate::sync::generate::{Due, due, make, writer};
+use crate::sync::generate::{Due, due, make, takes_turns, writer};
+use crate::sync::{Problem, Source, Values};
 
 /// Longest request that is noted beside a version.
 const LONGEST_REQUEST: usize = 64;
@@ -46,7 +46,14 @@ async fn one(
         Due::Nothing { again } => return Ok(again),
         Due::Write { cas } => cas,
     };
-    let values = SecretData::new(make(wish, &|bytes| System.random(bytes))?);
+    let before = match takes_turns(wish) && cas > 0 {
+        true => {
+            let source = Source { path: wish.path.clone(), version: Some(cas) };
+            secrets.read(account, &source).await.map_err(|error| Problem::of_store(&error))?.values
+        }
+        false => Values::default(),
+    };
+    let values = SecretData::new(make(wish, &before, &|bytes| System.random(bytes))?);
     let written = secrets.write(account, &wish.path, values, cas, writer(account, &name, asked)).await;
     let version = written.map_err(|error| Problem::of_store(&error))?;
     let note = format!("made {}@{version}", wish.path);

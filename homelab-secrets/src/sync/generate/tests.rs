@@ -12,7 +12,7 @@ fn counting(bytes: &mut [u8]) -> Result<(), Error> {
 }
 
 fn made(values: Value) -> Result<Map<String, Value>, Problem> {
-    make(&wish(json!({"path": "kv/web/db", "values": values})), &counting)
+    make(&wish(json!({"path": "kv/web/db", "values": values})), &Values::default(), &counting)
 }
 
 #[test]
@@ -32,7 +32,8 @@ fn values_are_made_as_asked() {
     );
     let id = made["id"].as_str().unwrap();
     assert!(id.len() == 36 && id.as_bytes()[14] == b'4' && b"89ab".contains(&id.as_bytes()[19]), "{id}");
-    insta::assert_json_snapshot!(json!({"key": made["key"], "key.pub": made["key.pub"]}));
+    assert!(made["key"].as_str().unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    assert!(made["key.pub"].as_str().unwrap().ends_with("\n-----END PUBLIC KEY-----\n"));
 }
 
 /// RFC 8410, 10.3 has this key with this seed; 10.1 its public half.
@@ -78,7 +79,7 @@ fn what_can_not_be_made_says_why() {
     }
     let dry = |_: &mut [u8]| Err(Error::Backend("the system gave no random bytes".into()));
     let wish = wish(json!({"path": "kv/a", "values": [{"key": "a", "uuid": {}}]}));
-    assert!(make(&wish, &dry).unwrap_err().passing);
+    assert!(make(&wish, &Values::default(), &dry).unwrap_err().passing);
 }
 
 #[test]
@@ -108,4 +109,29 @@ fn what_is_due_follows_from_who_wrote_and_when() {
     }
     let deleted = due(&daily, stand(None).as_ref(), (&account, "db"), Some("b"), at(99)).unwrap_err();
     assert!(deleted.reason == "GeneratedDeleted" && deleted.message.contains("undelete"), "{deleted:?}");
+}
+
+#[test]
+fn accounts_take_turns_and_the_one_that_was_in_use_keeps_its_password() {
+    let wish = wish(json!({"path": "kv/web/db", "values": [{"key": "user", "accounts": {"a": "web_a", "b": "web_b"}}]}));
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let random = |bytes: &mut [u8]| {
+        let call = calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = (call * 64 + at) as u8);
+        Ok(())
+    };
+    assert!(takes_turns(&wish));
+    let (mut before, mut users) = (Map::new(), Vec::new());
+    for _ in 0..4 {
+        let after = make(&wish, &Values::of(&before), &random).unwrap();
+        let user = after["user"].as_str().unwrap().to_owned();
+        assert_eq!((after["password"] == after[&user], after.len()), (true, 4));
+        if let Some(earlier) = users.last() {
+            assert_eq!(after[earlier], before[earlier], "who still uses it goes on");
+            assert!(before.get(&user) != after.get(&user), "the next one's is new");
+        }
+        users.push(user);
+        before = after;
+    }
+    assert_eq!(users, ["web_a", "web_b", "web_a", "web_b"]);
 }
