@@ -11,8 +11,9 @@ use crate::policy::Capability;
 mod sync;
 
 pub use sync::{
-    Decoding, Deletion, GeneratedAccounts, GeneratedKeyPair, GeneratedPassword, GeneratedSecret, GeneratedUuid, GeneratedValue,
-    NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey, SyncedPath, TargetSecret,
+    Decoding, Deletion, GeneratedAccounts, GeneratedKeyPair, GeneratedPassword, GeneratedSecret, GeneratedUuid,
+    GeneratedValue, NamedSecret, SecretSync, SecretSyncSpec, SecretSyncStatus, SecretTemplate, SyncedKey, SyncedPath,
+    TargetSecret,
 };
 
 /// Rights of ServiceAccounts of this namespace on secrets below `MOUNT/<this namespace>/`. Whatever no policy allows is

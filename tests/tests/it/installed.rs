@@ -16,6 +16,8 @@ const RELEASE: &str = "inst-homelab";
 struct Release {
     cluster: Cluster,
     namespace: String,
+    /// Of the pods that ask for secrets: those beside the daemon never get any.
+    apps: String,
 }
 
 impl Release {
@@ -24,18 +26,19 @@ impl Release {
         homelab_tests::daemon::install(&cluster).await?;
         let namespace = cluster.namespace(stem).await?;
         let chart = workspace().join("charts/homelab").display().to_string();
-        let only = format!("namespaces={{{namespace}}}");
+        let apps = cluster.namespace(&format!("{stem}-apps")).await?;
+        let only = format!("namespaces={{{namespace},{apps}}}");
         let mut args = vec!["install", RELEASE, &chart, "--namespace", &namespace, "--skip-crds"];
         for value in ["image.tag=dev", "agent.image.tag=dev", &only].iter().chain(values) {
             args.extend(["--set", value]);
         }
         cluster.helm(args).await?;
-        Ok(Self { cluster, namespace })
+        Ok(Self { cluster, namespace, apps })
     }
 
-    async fn healthy(&self, kind: &str, name: &str) -> Result<()> {
-        let api_version = if kind == "Pod" { "v1" } else { "apps/v1" };
-        self.cluster.wait_healthy((api_version, kind, &self.namespace, name), LIMIT).await.map(drop)
+    async fn healthy(&self, deployment: &str) -> Result<()> {
+        let id = ("apps/v1", "Deployment", self.namespace.as_str(), deployment);
+        self.cluster.wait_healthy(id, LIMIT).await.map(drop)
     }
 
     /// What `homelab ARGS` prints, as the chart's administrator.
@@ -63,11 +66,11 @@ impl Release {
 #[ignore = "needs a cluster"]
 async fn secrets_in_a_deployment_of_their_own_and_a_store_in_the_cluster_from_install_to_uninstall() -> Result<()> {
     let it = Release::install("chart", &["split=true", "storage.type=kubernetes"]).await?;
-    let (ns, keeper) = (it.namespace.clone(), format!("{RELEASE}-secrets"));
+    let (ns, apps, keeper) = (it.namespace.clone(), it.apps.clone(), format!("{RELEASE}-secrets"));
     for deployment in [RELEASE, &keeper] {
-        it.healthy("Deployment", deployment).await?;
+        it.healthy(deployment).await?;
     }
-    let path = format!("kv/{ns}/db");
+    let path = format!("kv/{apps}/db");
     it.cli(["kv", "put", &path, "password=first"]).await?;
     let place = it.run(["secrets", "where"]).await?;
     ensure!(place.complaint().contains("as safe as plain Secrets"), "{} {}", place.text(), place.complaint());
@@ -84,20 +87,22 @@ async fn secrets_in_a_deployment_of_their_own_and_a_store_in_the_cluster_from_in
 
     // A pod outside Apps, by the webhook that the daemon wrote.
     let policy = json!({
-        "apiVersion": "homelab.dev/v1alpha1", "kind": "SecretPolicy", "metadata": {"name": "db", "namespace": ns},
+        "apiVersion": "homelab.dev/v1alpha1", "kind": "SecretPolicy", "metadata": {"name": "db", "namespace": apps},
         "spec": {"rules": [{"serviceAccounts": ["default"], "paths": [path], "capabilities": ["read"]}]},
     });
     it.cluster.apply(&policy).await?;
     let webhook = format!("homelab-{ns}");
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "lone", "namespace": ns, "labels": {"homelab.dev/inject": "true"},
+        "metadata": {"name": "lone", "namespace": apps, "labels": {"homelab.dev/inject": "true"},
             "annotations": {"homelab.dev/secrets": format!("{path}=files:/run/secrets/db")}},
         "spec": {"containers": [{"name": "app", "image": "homelab.dev/testapp:dev", "imagePullPolicy": "IfNotPresent"}]},
     });
     wait::until("the pod to be let in", LIMIT, async || it.cluster.apply(&pod).await.map_err(|e| format!("{e:#}")))
         .await?;
-    it.healthy("Pod", "lone").await?;
+    let id = ("v1", "Pod", apps.as_str(), "lone");
+    let lone = it.cluster.wait_healthy(id, LIMIT).await?;
+    ensure!(lone["spec"]["initContainers"][0]["name"] == "homelab-agent", "it was let in without its secrets");
 
     let healthy = it.run(["doctor"]).await?;
     ensure!(healthy.text().contains("with the CA that is published"), "{}", healthy.text());
@@ -108,6 +113,6 @@ async fn secrets_in_a_deployment_of_their_own_and_a_store_in_the_cluster_from_in
     let policies = it.cluster.list("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", "").await?;
     let ours = format!("{webhook}-injected-pods");
     ensure!(policies.iter().all(|found| found["metadata"]["name"] != ours.as_str()), "the policy is left");
-    it.cluster.delete("v1", "Pod", &ns, "lone").await?;
+    it.cluster.delete("v1", "Namespace", "", &apps).await?;
     it.cluster.delete("v1", "Namespace", "", &ns).await.map(drop)
 }

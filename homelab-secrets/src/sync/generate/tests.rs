@@ -113,7 +113,8 @@ fn what_is_due_follows_from_who_wrote_and_when() {
 
 #[test]
 fn accounts_take_turns_and_the_one_that_was_in_use_keeps_its_password() {
-    let wish = wish(json!({"path": "kv/web/db", "values": [{"key": "user", "accounts": {"a": "web_a", "b": "web_b"}}]}));
+    let wish =
+        wish(json!({"path": "kv/web/db", "values": [{"key": "user", "accounts": {"a": "web_a", "b": "web_b"}}]}));
     let calls = std::sync::atomic::AtomicUsize::new(0);
     let random = |bytes: &mut [u8]| {
         let call = calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
