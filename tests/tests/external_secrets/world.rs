@@ -44,10 +44,11 @@ impl World {
         let folder = program.parent().context("a program is in a folder")?.display().to_string();
         // The definitions of its kinds lie beside it.
         case.cluster.kubectl(["apply", "--server-side", "--force-conflicts", "-f", &folder]).await?;
-        let kinds =
-            ["secretstores", "externalsecrets", "pushsecrets"].map(|kind| format!("crd/{kind}.external-secrets.io"));
-        let waited = ["wait", "--for=condition=Established", "--timeout=60s"];
-        case.cluster.kubectl(waited.into_iter().chain(kinds.iter().map(String::as_str))).await?;
+        for kind in ["secretstores", "externalsecrets", "pushsecrets"] {
+            let name = format!("{kind}.external-secrets.io");
+            let id = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", name.as_str());
+            case.cluster.wait_healthy(id, LIMIT).await?;
+        }
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": "eso", "namespace": case.namespace}});
         case.cluster.apply(&account).await?;
