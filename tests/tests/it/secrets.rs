@@ -256,8 +256,9 @@ async fn a_pod_of_the_strictest_namespace_reads_its_secrets_as_its_own_user() ->
     ensure!(agent["resources"]["requests"]["memory"].is_string() && agent["resources"]["limits"]["memory"].is_string());
     ensure!(agent["securityContext"]["runAsUser"] == 12345, "{}", agent["securityContext"]);
 
-    // What was taken out of the pod's spec is missed by the policy, whoever does it and whether we are there or not.
+    // A copy of it without our container is no way around us.
     let mut bare = pod.clone();
+    (bare["apiVersion"], bare["kind"]) = (json!("v1"), json!("Pod"));
     bare["metadata"] = json!({"name": "bare", "namespace": ns, "labels": pod["metadata"]["labels"]});
     bare["spec"]["initContainers"] = json!([]);
     let refused = case.cluster.apply(&bare).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
