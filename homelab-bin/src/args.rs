@@ -19,8 +19,8 @@ pub use kv::{Data, Kv, Server};
 pub use parts::{Part, Parts};
 pub use seal::{Edit, Seal};
 pub use secrets::{
-    AuditCommand, AuditFlags, AuditLog, AuditSync, PathForm, PolicyCommand, PolicyTest, Rekey, Rotate, Secrets,
-    SlotKind, Slots,
+    AuditCommand, AuditFlags, AuditLog, AuditSync, Backup, PathForm, PolicyCommand, PolicyTest, Rekey, Restore, Rotate,
+    Secrets, SlotKind, Slots,
 };
 pub use server::SecretServer;
 

@@ -5,7 +5,7 @@
 //! - base, pure: [`seal`] (AES-256-SIV), [`keys`] (slot → root → data keys), [`kv`] (all rules of KV v2), [`policy`],
 //!   [`audit`] (records in a chain), [`sealed`] (secrets as files in Git), [`api`] (kinds), [`inject`] (what brings secrets
 //!   into a pod template), [`sync`] (what a Kubernetes Secret has to hold), [`versions`] (what a rollout asks of a store,
-//!   wherever that is);
+//!   wherever that is), [`backup`] (a whole store in a file);
 //! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
 //! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies, pods and synced Secrets in step
 //!   with the cluster;
@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod error;
 pub mod head;
 mod hex;

@@ -33,6 +33,7 @@ use crate::store::{SecretStore, StorePlace, Vault};
 mod answer;
 pub mod audit;
 mod auth_mounts;
+mod backup;
 mod fetch;
 mod fields;
 mod jwt;
@@ -322,6 +323,7 @@ impl ServerState {
             Route::KeyStatus => key_care::key_status(self, caller, asked).await,
             Route::Keys(rest) => key_care::serve(self, caller, asked, rest).await,
             Route::AcceptRollback => key_care::accept_rollback(self, caller, asked).await,
+            Route::Backup => backup::take(self, caller, asked).await,
             Route::PolicyTest => policy_test::test(self, caller, asked).await,
             Route::Git(rest) => sealed::serve(self, caller, asked, rest).await,
             Route::Versions(rest) => versions::serve(self, caller, asked, rest).await,

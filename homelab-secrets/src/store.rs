@@ -14,6 +14,7 @@ use crate::backend::{Backend, Host};
 use crate::kv::{Command, Hits, SettingsChange, State, VersionInfo};
 use crate::sealed::GIT_MOUNT;
 
+mod backup;
 mod changes;
 mod documents;
 mod mirror;
@@ -34,6 +35,7 @@ mod versions;
 mod witness;
 mod write;
 
+pub use backup::{Backup, Checked, restore};
 pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
 pub use mounts::{Mount, MountChange};

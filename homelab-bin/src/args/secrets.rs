@@ -64,12 +64,39 @@ pub enum Secrets {
         #[command(flatten)]
         server: Server,
     },
+    /// The whole store in one file, as it is sealed: what opens the store opens its backup
+    Backup(Backup),
+    /// Put a backup into a data directory that has no store
+    Restore(Restore),
     /// Go on with a store that was put back to an earlier state
     AcceptRollback {
         /// Where the secret server is.
         #[command(flatten)]
         server: Server,
     },
+}
+
+/// `homelab secrets backup`.
+#[derive(Debug, ClapArgs)]
+pub struct Backup {
+    /// File to make
+    pub to: PathBuf,
+    /// Prove that what is in this file (a key file's text, a recovery key, a passphrase, age identities) opens all of it
+    #[arg(long, value_name = "FILE")]
+    pub verify_recovery: Option<PathBuf>,
+    /// Where the secret server is.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `homelab secrets restore`.
+#[derive(Debug, ClapArgs)]
+pub struct Restore {
+    /// The backup
+    pub from: PathBuf,
+    /// Data directory of the server that is to serve it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
 }
 
 /// Where an audit log and its key are.

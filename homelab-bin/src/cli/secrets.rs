@@ -1,6 +1,7 @@
 //! `homelab secrets`: care for the store itself.
 
 mod audit;
+mod backup;
 mod holders;
 mod policy;
 mod rekey;
@@ -25,6 +26,8 @@ pub(crate) async fn run(global: &Global, command: Secrets) -> Result<()> {
         Secrets::Status { watch, output, server } => status::status(global, &server, watch, output).await,
         Secrets::Where { path: None, output, server } => status::places(global, &server, output).await,
         Secrets::Where { path: Some(path), output, server } => holders::run(global, &server, &path, output).await,
+        Secrets::Backup(args) => backup::take(global, &args).await,
+        Secrets::Restore(args) => backup::restore(&args).await,
         Secrets::AcceptRollback { server } => seal::accept_rollback(global, &server).await,
     }
 }

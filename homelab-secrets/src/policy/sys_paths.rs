@@ -16,12 +16,13 @@ pub const AUTH: &str = "auth";
 /// Logins, and policies in Vault's language: each with all below it.
 const ENTRY: [&str; 6] = ["sys/auth", "sys/policies/acl", "sys/policy", "auth/kubernetes", "auth/jwt", "auth/approle"];
 
-const CARE: [&str; 6] = [
+const CARE: [&str; 7] = [
     "sys/seal",
     "sys/rotate",
     "sys/rotate/keyring",
     "sys/key-status",
     "sys/homelab/accept-rollback",
+    "sys/homelab/backup",
     "sys/homelab/policy/test",
 ];
 

@@ -68,6 +68,8 @@ pub(super) enum Route<'a> {
     /// Keys of the store: `slots/ID`, `rotate-root`.
     Keys(&'a str),
     AcceptRollback,
+    /// The whole store, as it is sealed.
+    Backup,
     /// Who may do what, and why.
     PolicyTest,
     /// Nothing that is served, below `sys/` or `auth/KIND/`.
@@ -138,6 +140,7 @@ fn sys(path: &str) -> Route<'_> {
         "key-status" => Route::KeyStatus,
         "homelab/keys" => Route::Keys(""),
         "homelab/accept-rollback" => Route::AcceptRollback,
+        "homelab/backup" => Route::Backup,
         "homelab/policy/test" => Route::PolicyTest,
         other => {
             if let Some(rest) = other.strip_prefix("mounts/") {

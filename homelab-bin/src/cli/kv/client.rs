@@ -269,6 +269,22 @@ impl Client {
         self.send(method, url, body).await?.good(action, &self.who)
     }
 
+    /// A request whose answer is read piece by piece, however long that takes.
+    pub(in crate::cli) async fn stream(&self, method: Method, url: &str, action: &str) -> Result<reqwest::Response> {
+        let request = self.http.request(method, format!("{}/v1/{url}", self.address.trim_end_matches('/')));
+        let asked = async {
+            let answer = request.header("X-Vault-Token", &self.token).send().await;
+            answer.map_err(|error| anyhow::anyhow!("reach {}: {}", self.address, network(&error)))
+        };
+        let answer = patient(&format!("the secret server at {}", self.address), self.limit, DEAD, asked).await?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body = answer.text().await.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
+        Err(Answer { status, body }.good(action, &self.who).err().context("the server refused, and said nothing")?)
+    }
+
     fn url(&self, path: &Path, verb: &str) -> String {
         format!("{}/{verb}/{}", path.mount, path.path)
     }
