@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests run programs in folders of their own")]
 
 mod away;
+mod backup;
 mod badinput;
 mod completions;
 mod edit;
