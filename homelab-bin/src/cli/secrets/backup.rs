@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -30,7 +30,7 @@ pub(super) async fn take(global: &Global, args: &Backup) -> Result<()> {
     let to = &args.to;
     ensure!(!to.exists(), "{} is there already: a backup never writes over another", to.display());
     let client = Client::connect(global, &args.server).await?;
-    let draft = to.with_extension("part");
+    let draft = draft_of(to);
     let taken = download(&client, &draft).await;
     if taken.is_err() {
         drop(std::fs::remove_file(&draft));
@@ -55,9 +55,9 @@ pub(super) async fn take(global: &Global, args: &Backup) -> Result<()> {
 pub(super) async fn restore(args: &Restore) -> Result<()> {
     let directory = &args.data_dir;
     let store = directory.join("store.redb");
+    let draft = draft_of(&store);
     ensure!(!store.exists(), "there is a store already: {}; move it away first", store.display());
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-    let draft = directory.join("store.redb.part");
     drop(std::fs::remove_file(&draft));
     let made = async {
         let backend = Embedded::open(&draft).with_context(|| format!("make {}", draft.display()))?;
@@ -73,6 +73,13 @@ pub(super) async fn restore(args: &Restore) -> Result<()> {
          that kept a copy of a newer head asks for `homelab secrets accept-rollback` then",
     );
     Ok(())
+}
+
+/// Beside it, and of it alone: a backup that is being taken belongs to one name.
+fn draft_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
 }
 
 async fn download(client: &Client, draft: &Path) -> Result<(Header, u64)> {
@@ -148,8 +155,6 @@ fn opened(Checked { records, versions }: Checked) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use homelab_secrets::backend::Host as _;
     use homelab_secrets::store::{Put, SecretData, SecretPath, SecretStore};
 
