@@ -209,6 +209,9 @@ pub struct Daemon {
     /// A store that is older than the copy of its head stays sealed, instead of serving reads until somebody accepts it
     #[arg(long, env = "HOMELAB_STRICT_ROLLBACK", conflicts_with = "no_rollback_check")]
     pub strict_rollback: bool,
+    /// Where there is no store, wait until `homelab bootstrap --backup` has put one back, instead of making one
+    #[arg(long)]
+    pub wait_for_restore: bool,
     /// Keep no copy of the store's head: for data directories that are gone with their pod
     #[arg(long)]
     pub no_rollback_check: bool,

@@ -45,6 +45,9 @@ use crate::cli::output;
 /// Name of the Lease that the leading daemon holds.
 pub const LEASE: &str = "homelab";
 
+/// The chart's ServiceAccount of whoever owns the cluster.
+pub(crate) const OWNER: &str = "homelab-admin";
+
 /// How long everything may take to stop.
 const STOP: Duration = Duration::from_secs(12);
 

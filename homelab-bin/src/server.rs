@@ -48,6 +48,7 @@ pub(crate) async fn run(args: SecretServer) -> Result<()> {
         watched: args.listen_metrics,
         health: Arc::clone(&health),
         metrics: Arc::clone(&metrics),
+        awaited: None,
     };
     if !early.wait(&opened.vault, &stop).await? {
         return Ok(());

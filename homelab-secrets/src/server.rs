@@ -50,6 +50,7 @@ mod policies;
 mod policy_test;
 mod proof;
 mod request;
+pub mod restore;
 mod route;
 mod sealed;
 mod sys;

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use homelab_core::client::Clients;
+use homelab_core::meta::Account;
 use homelab_secrets::policy::SharedPolicies;
+use homelab_secrets::server::kubernetes_auth::TokenReviewer;
+use homelab_secrets::server::restore::Awaited;
 use homelab_secrets::store::{SecretStore, StorePlace, StoreVersions, Vault};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::certificates::{self, Authority, Leaf};
 use super::sealed::Early;
 use super::settings::Settings;
-use super::{Daemon, Shared, audit, jiff_now, leader, publish, store};
+use super::store::Absent;
+use super::{Daemon, OWNER, Shared, audit, jiff_now, leader, publish, store};
 use crate::args;
 use crate::cli::output;
 
@@ -37,15 +41,21 @@ pub(super) struct Keeper {
 /// Opens the store, waiting until somebody opens its seal if need be; none: a stop came first.
 pub(super) async fn open(daemon: &Daemon, tasks: &mut JoinSet<Result<()>>) -> Result<Option<Shared>> {
     let settings = &daemon.settings;
-    let kept = open_store(daemon).await?;
+    let mut kept = open_store(daemon).await?;
     let store = kept.handle();
     let authority = daemon
         .retry("certificates", async || publish::authority(&daemon.clients.own(), settings, jiff_now()).await)
         .await?;
     let names = certificates::names(&settings.args.service, &settings.home, &urls(settings));
     let leaf = Leaf::new(authority.clone(), names, jiff_now())?;
-    if !early(daemon, &leaf).wait(&kept.vault, &daemon.stop).await? {
+    // Who opens the store has to find it.
+    let client = daemon.clients.own();
+    daemon.retry("the published CA", async || publish::address(&client, settings, &authority).await).await?;
+    if !early(daemon, &leaf, kept.is_awaited.then_some(&kept.vault)).wait(&kept.vault, &daemon.stop).await? {
         return Ok(None);
+    }
+    if kept.is_awaited {
+        own_key(daemon, &mut kept).await?;
     }
     let audit = audit::open(&settings.args.audit, &settings.args.data_dir, &store).await?;
     let vault = kept.vault.clone();
@@ -78,31 +88,48 @@ pub(super) async fn start(daemon: &Daemon, keeper: &Keeper, tasks: &mut JoinSet<
     }
     tasks.spawn(renewals(Arc::clone(&keeper.leaf), daemon.stop.clone()));
     let (client, settings) = (daemon.clients.own(), &daemon.settings);
-    daemon.retry("the published CA", async || publish::address(&client, settings, &keeper.authority).await).await?;
     daemon.retry("the webhook", async || publish::webhook(&client, settings, &keeper.authority).await).await
 }
 
-fn early(daemon: &Daemon, leaf: &Arc<Leaf>) -> Early {
+fn early(daemon: &Daemon, leaf: &Arc<Leaf>, awaited: Option<&Vault>) -> Early {
+    let awaited = awaited.map(|vault| Awaited {
+        vault: vault.clone(),
+        accounts: Arc::new(TokenReviewer::new(daemon.clients.own())),
+        owner: Account::new(&daemon.settings.home, OWNER),
+    });
     Early {
         secrets: daemon.settings.args.listen_secrets,
         certificates: Some(Arc::clone(leaf) as _),
         watched: Some(daemon.settings.args.listen_metrics),
         health: Arc::clone(&daemon.health),
         metrics: Arc::clone(&daemon.metrics),
+        awaited,
     }
 }
 
 async fn open_store(daemon: &Daemon) -> Result<store::Kept> {
     let (directory, home) = (&daemon.settings.args.data_dir, &daemon.settings.home);
     let age = daemon.settings.args.age_identity.as_deref();
+    let absent = if daemon.settings.args.wait_for_restore { Absent::Await } else { Absent::Make };
     match daemon.settings.args.store {
         args::StoreBackend::Embedded => {
             let around = store::Around::new(daemon.clients.own(), &daemon.settings);
-            store::open(directory, Some(&around), age).await
+            store::open(directory, Some(&around), age, absent).await
         }
         args::StoreBackend::Kubernetes => {
-            let open = async || store::open_in_cluster(daemon.clients.own(), home, directory, age).await;
+            let open = async || store::open_in_cluster(daemon.clients.own(), home, directory, age, absent).await;
             daemon.retry("the secret store", open).await
+        }
+    }
+}
+
+/// Whoever sent the backup may be gone by the next start, and its key with them.
+async fn own_key(daemon: &Daemon, kept: &mut store::Kept) -> Result<()> {
+    let (directory, home) = (&daemon.settings.args.data_dir, &daemon.settings.home);
+    match daemon.settings.args.store {
+        args::StoreBackend::Embedded => store::own_key(kept, directory).await,
+        args::StoreBackend::Kubernetes => {
+            store::own_key_in_cluster(kept, daemon.clients.own(), home, directory).await
         }
     }
 }

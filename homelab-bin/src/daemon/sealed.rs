@@ -1,4 +1,4 @@
-//! A store that is sealed at the start: its seal is served, and health, until somebody opens it.
+//! A store that is sealed at the start, or not there yet: its seal is served, and health, until somebody opens it.
 //!
 //! Everything else begins after that, the audit log too: its key is in the store. So nothing that is served here may
 //! reach a secret, also not in the moment after the store was opened.
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use homelab_secrets::backend::System;
 use homelab_secrets::backend::memory::Memory;
 use homelab_secrets::policy::PolicySet;
+use homelab_secrets::server::restore::{Awaited, restore_router};
 use homelab_secrets::server::{self, ServerConfig, ServerOptions, ServerState};
 use homelab_secrets::store::Vault;
 use rustls::server::ResolvesServerCert;
@@ -33,6 +34,8 @@ pub(crate) struct Early {
     pub(crate) watched: Option<SocketAddr>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    /// There is no store yet: a backup is taken.
+    pub(crate) awaited: Option<Awaited>,
 }
 
 impl Early {
@@ -43,7 +46,11 @@ impl Early {
         }
         let (ended, mut serving) = (stop.child_token(), tokio::task::JoinSet::new());
         let secrets = Listener::bind("secrets", self.secrets, self.certificates).await?;
-        serving.spawn(secrets.serve(server::router(seal_only(vault)?), Arc::clone(&self.metrics), ended.clone()));
+        let mut router = server::router(seal_only(vault)?);
+        if let Some(awaited) = self.awaited {
+            router = restore_router(awaited).merge(router);
+        }
+        serving.spawn(secrets.serve(router, Arc::clone(&self.metrics), ended.clone()));
         if let Some(address) = self.watched {
             let watched = Listener::bind("metrics", address, None).await?;
             let router = health::router(self.health, Arc::clone(&self.metrics));

@@ -23,7 +23,7 @@ use super::settings::Settings;
 
 mod cluster;
 
-pub(super) use cluster::open_in_cluster;
+pub(super) use cluster::{open_in_cluster, own_key_in_cluster};
 
 /// How often it is looked whether the store is open.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub(crate) struct Kept {
     pub(crate) vault: Vault,
     /// It was made just now.
     pub(crate) is_new: bool,
+    /// There was none, and a backup is waited for.
+    pub(crate) is_awaited: bool,
     /// Where it lies, and what opened it.
     pub(crate) place: StorePlace,
 }
@@ -86,9 +88,29 @@ impl Around {
     }
 }
 
+/// What is done where no store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// One is made.
+    Make,
+    /// A backup is waited for, which somebody sends.
+    Await,
+}
+
+impl Absent {
+    fn is_awaited(self) -> bool {
+        self == Self::Await
+    }
+}
+
 /// The store in `directory`, opened by the identities in the file `age`, by the key file beside it, or by the Secret of the
 /// cluster `around` it, if one of these can be.
-pub(crate) async fn open(directory: &Path, around: Option<&Around>, age: Option<&Path>) -> Result<Kept> {
+pub(crate) async fn open(
+    directory: &Path,
+    around: Option<&Around>,
+    age: Option<&Path>,
+    absent: Absent,
+) -> Result<Kept> {
     let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
     made.with_context(|| format!("make the data directory {} (--data-dir names another)", directory.display()))?;
     let (key_file, store_file) = (directory.join("store.key"), directory.join("store.redb"));
@@ -96,9 +118,13 @@ pub(crate) async fn open(directory: &Path, around: Option<&Around>, age: Option<
     let host = Arc::new(System);
     let (watched, witness) = around.and_then(Around::watched).unzip();
     let vault = Vault::watched(Arc::new(redb), host.clone(), watched);
-    let is_new = !vault.initialized().await.with_context(|| format!("read the store {}", store_file.display()))?;
+    let none = !vault.initialized().await.with_context(|| format!("read the store {}", store_file.display()))?;
+    let is_awaited = none && absent.is_awaited();
+    let is_new = none && !is_awaited;
     let mut key = None;
-    if is_new {
+    if is_awaited {
+        tracing::warn!("there is no store {}: a backup is waited for (--wait-for-restore)", store_file.display());
+    } else if is_new {
         let unlock = backend::key_file(&key_file, true, &*host).context("make a key for the new store")?;
         vault.initialize(vec![unlock]).await.with_context(|| format!("make the store {}", store_file.display()))?;
         key = Some(key_file.display().to_string());
@@ -119,7 +145,17 @@ pub(crate) async fn open(directory: &Path, around: Option<&Around>, age: Option<
         witness,
         audit: None,
     };
-    Ok(Kept { vault, is_new, place })
+    Ok(Kept { vault, is_new, is_awaited, place })
+}
+
+/// Gives a store that was put back, and is open, a key of its own in `directory`, by which the next start opens it.
+pub(crate) async fn own_key(kept: &mut Kept, directory: &Path) -> Result<()> {
+    let file = directory.join("store.key");
+    let unlock = backend::key_file(&file, true, &System).context("make a key for the store that was put back")?;
+    kept.vault.store()?.add_slot(unlock).await.context("let the new key open the store that was put back")?;
+    kept.place.key = Some(file.display().to_string());
+    kept.place.key_beside = true;
+    Ok(())
 }
 
 /// Opens it; says by what.

@@ -60,7 +60,7 @@ pub(super) async fn on_disk(args: &SecretServer) -> Result<Opened> {
         None => default_directory(|name| std::env::var_os(name).map(PathBuf::from))
             .context("neither $XDG_DATA_HOME nor $HOME is set: name the data directory with --data-dir")?,
     };
-    let kept = store::open(&directory, None, args.age_identity.as_deref()).await?;
+    let kept = store::open(&directory, None, args.age_identity.as_deref(), store::Absent::Make).await?;
     let file = directory.join(ROOT_TOKEN);
     let root_token = root_token(&file, kept.is_new).with_context(|| format!("root token in {}", file.display()))?;
     let token_file = root_token.is_some().then_some(file);

@@ -95,24 +95,20 @@ impl Backup {
     }
 }
 
-/// Puts a backup into an empty backend; gives the number of records. What is there after an error is no store: throw it
-/// away. Class `Invalid`: the backup is not whole, or the backend not empty.
+/// Puts a backup into an empty backend, all of it or nothing; gives the number of records. Class `Invalid`: the backup is
+/// not whole, or the backend not empty.
 pub async fn restore<R: std::io::Read>(backend: &dyn Backend, backup: &mut Decoder<R>) -> Result<u64, Error> {
-    let mut head = backend.head().await?;
-    if head != Head(0) {
+    if backend.head().await? != Head(0) {
         return Err(Error::Invalid("there is a store already: a backup is put back where there is none".into()));
     }
     let mut batch = Batch::default();
     while let Some((key, record)) = backup.next_record()? {
         batch.put(key, record);
-        if batch.writes.len() == PAGE {
-            head = backend.commit(head, std::mem::take(&mut batch)).await?;
-        }
     }
-    if batch.writes.is_empty() && backup.records() == 0 {
+    if batch.writes.is_empty() {
         return Err(Error::Invalid("the backup holds no records: it is of no store".into()));
     }
-    backend.commit(head, batch).await?;
+    backend.commit(Head(0), batch).await?;
     Ok(backup.records())
 }
 

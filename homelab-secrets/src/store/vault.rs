@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::backup::restore;
 use super::rotation::{Progress, SlotInfo};
 use super::witness::{Watched, Witnessed};
 use super::{SecretStore, record};
@@ -11,6 +12,7 @@ use crate::Error;
 #[cfg(feature = "age")]
 use crate::backend::age::AgeIdentities;
 use crate::backend::{Backend, Head, Host};
+use crate::backup::Decoder;
 use crate::keys::{KeyTable, Unlock};
 
 /// Holds a backend whether it can be read or not. Starts sealed; clones share it.
@@ -110,6 +112,12 @@ impl Vault {
     pub async fn initialize(&self, unlocks: Vec<Unlock>) -> Result<SecretStore, Error> {
         self.store.initialize(unlocks).await?;
         Ok(self.store.clone())
+    }
+
+    /// Puts a backup back where there are no keys yet; the store is sealed then, and what opened the store that the backup
+    /// is of opens this one. All of it is there afterwards, or nothing.
+    pub async fn restore<R: std::io::Read>(&self, backup: &mut Decoder<R>) -> Result<u64, Error> {
+        restore(&*self.store.0.backend, backup).await
     }
 
     /// Opens it; once more is nothing new. Class `Invalid` if `unlock` belongs to no slot.

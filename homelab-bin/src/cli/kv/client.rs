@@ -15,9 +15,8 @@ use crate::args::{Global, Server};
 use crate::cli::cluster::Cluster;
 use crate::cli::forward::Forward;
 use crate::cli::patience::{self, LIMIT, patient};
+use crate::daemon::OWNER;
 
-/// ServiceAccount of the daemon's namespace that the owner's secrets are edited as.
-const ADMIN: &str = "homelab-admin";
 const API_SERVER: &str = "the cluster's API server";
 const API_REMEDY: &str = "see whether `kubectl version` gets an answer";
 const DEAD: &str = "see whether it runs (`homelab status`)";
@@ -386,7 +385,7 @@ fn builder() -> reqwest::ClientBuilder {
 async fn token_of(cluster: &Cluster, account: Option<&str>) -> Result<(Account, String)> {
     let account = match account {
         Some(text) => Account::parse(text).with_context(|| format!("`{text}` is no account; write NAMESPACE/NAME"))?,
-        None => Account::new(&cluster.daemon, ADMIN),
+        None => Account::new(&cluster.daemon, OWNER),
     };
     let jwt = service_account_token(cluster, &account).await?;
     Ok((account, jwt))

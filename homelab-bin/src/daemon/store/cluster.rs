@@ -11,7 +11,7 @@ use homelab_secrets::keys::Unlock;
 use homelab_secrets::store::{BackendKind, StorePlace, Vault};
 use kube::Client;
 
-use super::{KEY_SECRET as KEY, Kept, any, by_age, name_of};
+use super::{Absent, KEY_SECRET as KEY, Kept, any, by_age, name_of};
 
 /// Secret that is the head of the store; all its others begin with this name.
 const STORE: &str = "homelab-store";
@@ -23,11 +23,17 @@ pub(crate) async fn open_in_cluster(
     namespace: &str,
     directory: &Path,
     age: Option<&Path>,
+    absent: Absent,
 ) -> Result<Kept> {
     let (host, key_file) = (Arc::new(System), directory.join("store.key"));
     let records = Kubernetes::new(client.clone(), namespace, STORE, host.clone());
     let vault = Vault::new(Arc::new(records), host).in_etcd();
-    let is_new = !vault.initialized().await.with_context(|| format!("read the store in namespace {namespace}"))?;
+    let none = !vault.initialized().await.with_context(|| format!("read the store in namespace {namespace}"))?;
+    if none && absent.is_awaited() {
+        tracing::warn!("there is no store in namespace {namespace}: a backup is waited for (--wait-for-restore)");
+        return Ok(Kept { vault, is_new: false, is_awaited: true, place: place(namespace, None) });
+    }
+    let is_new = none;
     let opened = async {
         if is_new {
             let made = vault.initialize(keys(client.clone(), namespace, &key_file, true).await?).await;
@@ -49,16 +55,34 @@ pub(crate) async fn open_in_cluster(
             None
         }
     };
-    let place = StorePlace {
+    Ok(Kept { vault, is_new, is_awaited: false, place: place(namespace, by) })
+}
+
+fn place(namespace: &str, key: Option<String>) -> StorePlace {
+    StorePlace {
         backend: BackendKind::Kubernetes,
         at: format!("Secrets {STORE}… of namespace {namespace}"),
-        key: by,
+        key,
         key_beside: false,
         // It would lie in the same etcd, and go back with it.
         witness: None,
         audit: None,
-    };
-    Ok(Kept { vault, is_new, place })
+    }
+}
+
+/// Gives a store that was put back, and is open, a key of its own, by which the next start opens it.
+pub(crate) async fn own_key_in_cluster(
+    kept: &mut Kept,
+    client: Client,
+    namespace: &str,
+    directory: &Path,
+) -> Result<()> {
+    let made = keys(client, namespace, &directory.join("store.key"), true).await;
+    for key in made.context("make a key for the store that was put back")? {
+        kept.vault.store()?.add_slot(key).await.context("let the new key open the store that was put back")?;
+    }
+    kept.place.key = Some(format!("Secret {namespace}/{KEY}"));
+    Ok(())
 }
 
 /// Opens it; says by what.

@@ -62,7 +62,7 @@ impl Home {
         for _ in 0..3000 {
             let identities = self.file("age.txt");
             let age = identities.exists().then_some(&*identities);
-            match open(self.folder.path(), Some(&around), age).await {
+            match open(self.folder.path(), Some(&around), age, Absent::Make).await {
                 Err(error) if format!("{error:#}").contains("another process") => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -184,4 +184,31 @@ async fn age_identities_in_a_file_open_the_store_when_there_is_no_key_file() {
     let by = format!("age identities in {}", home.file("age.txt").display());
     assert_eq!((kept.place.key.as_deref(), kept.place.key_beside), (Some(&*by), false));
     assert_eq!(put(&kept).await.expect("written"), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_was_put_back_gets_a_key_of_its_own_and_opens_alone_from_then_on() {
+    let (old, new) = (Home::new(), Home::new());
+    let kept = old.open(None).await;
+    let path = SecretPath::parse("kv/web/db").expect("a path");
+    let data = SecretData::new(serde_json::Map::from_iter([("password".to_owned(), "planted".into())]));
+    kept.handle().put(&path, data, Put::default()).await.expect("written");
+    let (mut backup, mut file) = (kept.handle().backup("0.1.0").await.expect("begun"), Vec::new());
+    while let Some(piece) = backup.next_piece().await.expect("a piece") {
+        file.extend(piece);
+    }
+    let key = backend::key_file(&old.file("store.key"), false, &System).expect("the old key");
+
+    let mut kept = open(new.folder.path(), None, None, Absent::Await).await.expect("nothing yet");
+    assert!(kept.is_awaited && !kept.is_new && !new.file("store.key").exists());
+    let (_, mut decoder) = homelab_secrets::backup::Decoder::begin(&file[..]).expect("a backup");
+    kept.vault.restore(&mut decoder).await.expect("put back");
+    assert!(own_key(&mut kept, new.folder.path()).await.is_err(), "it is sealed");
+    kept.vault.unseal(key).await.expect("opened by the old key");
+    own_key(&mut kept, new.folder.path()).await.expect("a key of its own");
+    drop((kept, backup));
+
+    let again = new.open(None).await;
+    assert!(!again.is_awaited && again.place.key_beside);
+    assert_eq!(again.handle().get(&path, None).await.expect("read").data.expose()["password"], "planted");
 }
