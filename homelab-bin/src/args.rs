@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use homelab_secrets::server::Block;
 
 mod app;
+mod bootstrap;
 mod kv;
 mod parts;
 mod seal;
@@ -15,6 +16,7 @@ mod secrets;
 mod server;
 
 pub use app::{App, ExplainFormat, Request};
+pub use bootstrap::{Bootstrap, Chart, Repository};
 pub use kv::{Data, Kv, Server};
 pub use parts::{Part, Parts};
 pub use seal::{Edit, Seal};
@@ -68,6 +70,11 @@ pub struct Global {
 pub enum Command {
     /// Run everything: in the cluster, or on any machine against a kubeconfig
     Daemon(Box<Daemon>),
+    /// Install homelab in a cluster, with a recovery key and the repository that it is to hold; or bring a home back from its
+    /// backup
+    ///
+    /// Can be run again: what is there already stays, and it goes on where it was cut off.
+    Bootstrap(Box<Bootstrap>),
     /// Run the secret manager alone, without Kubernetes
     Server(Box<SecretServer>),
     /// Read and write secrets

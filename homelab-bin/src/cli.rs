@@ -1,6 +1,7 @@
 //! What people type: one module a command. Data goes to stdout, everything else to stderr.
 
 mod app;
+mod bootstrap;
 mod cluster;
 mod crds;
 mod doctor;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Command::Completions { shell } => completions(shell),
         Command::Daemon(args) => with_runtime(Threads::Many, daemon::run(&global, *args)),
         Command::Server(args) => with_runtime(Threads::Many, server::run(*args)),
+        Command::Bootstrap(args) => with_runtime(Threads::One, bootstrap::run(&global, *args)),
         Command::Kv(args) => with_runtime(Threads::One, kv::run(&global, args)),
         Command::Secrets(command) => with_runtime(Threads::One, secrets::run(&global, command)),
         Command::Seal(args) => with_runtime(Threads::One, seal::run(&global, *args)),

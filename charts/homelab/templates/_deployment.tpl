@@ -97,6 +97,9 @@ spec:
             {{- if and $keeps $inCluster }}
             - --store=kubernetes
             {{- end }}
+            {{- if and $keeps .Values.bootstrap.waitForRestore }}
+            - --wait-for-restore
+            {{- end }}
             - --service={{ include "homelab.fullname" . }}
             - --agent-image={{ include "homelab.image" (dict "image" .Values.agent.image "appVersion" .Chart.AppVersion) }}
             - --agent-pull-policy={{ .Values.agent.image.pullPolicy }}

@@ -1,10 +1,10 @@
 //! `homelab secrets`: care for the store itself.
 
 mod audit;
-mod backup;
+pub(super) mod backup;
 mod holders;
 mod policy;
-mod rekey;
+pub(super) mod rekey;
 mod rotate;
 mod seal;
 mod status;

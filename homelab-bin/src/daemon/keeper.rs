@@ -128,9 +128,7 @@ async fn own_key(daemon: &Daemon, kept: &mut store::Kept) -> Result<()> {
     let (directory, home) = (&daemon.settings.args.data_dir, &daemon.settings.home);
     match daemon.settings.args.store {
         args::StoreBackend::Embedded => store::own_key(kept, directory).await,
-        args::StoreBackend::Kubernetes => {
-            store::own_key_in_cluster(kept, daemon.clients.own(), home, directory).await
-        }
+        args::StoreBackend::Kubernetes => store::own_key_in_cluster(kept, daemon.clients.own(), home, directory).await,
     }
 }
 

@@ -45,10 +45,7 @@ impl std::fmt::Debug for Awaited {
 /// The one route.
 pub fn restore_router(awaited: Awaited) -> Router {
     let route = post(async |state, headers: HeaderMap, body| take(state, &headers, body).await);
-    Router::new()
-        .route("/v1/sys/homelab/restore", route)
-        .layer(DefaultBodyLimit::max(MAX_BACKUP))
-        .with_state(awaited)
+    Router::new().route("/v1/sys/homelab/restore", route).layer(DefaultBodyLimit::max(MAX_BACKUP)).with_state(awaited)
 }
 
 async fn take(State(awaited): State<Awaited>, headers: &HeaderMap, body: Bytes) -> Answer {

@@ -17,6 +17,8 @@ use crate::cli::forward::Forward;
 use crate::cli::patience::{self, LIMIT, patient};
 use crate::daemon::OWNER;
 
+/// How long a whole store may take to be sent.
+const RESTORE: Duration = Duration::from_secs(120);
 const API_SERVER: &str = "the cluster's API server";
 const API_REMEDY: &str = "see whether `kubectl version` gets an answer";
 const DEAD: &str = "see whether it runs (`homelab status`)";
@@ -121,6 +123,13 @@ impl Client {
         let answer = self.send(Method::PUT, "sys/unseal", Some(&json!({"key": key}))).await?;
         let body = answer.good("unseal the store", &self.who)?;
         Ok(body["sealed"] == json!(false))
+    }
+
+    /// Sends a backup to a server that waits for one, as whoever the token of a ServiceAccount is of.
+    pub(in crate::cli) async fn restore(&self, jwt: &str, backup: Vec<u8>) -> Result<Value> {
+        let request = self.http.post(format!("{}/v1/sys/homelab/restore", self.address.trim_end_matches('/')));
+        let answer = request.bearer_auth(jwt).body(backup);
+        self.answered(answer, true, RESTORE.max(self.limit)).await?.good("put the backup back", &self.who)
     }
 
     /// Has the server forget the keys.
@@ -297,6 +306,10 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answered(request, changes, self.limit).await
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder, changes: bool, limit: Duration) -> Result<Answer> {
         let answer = async {
             let failed = |error| anyhow::anyhow!("reach {}: {}", self.address, network(&error));
             let answer = request.send().await.map_err(failed)?;
@@ -306,7 +319,7 @@ impl Client {
         };
         let whom = format!("the secret server at {}", self.address);
         let remedy = if changes { DEAD_AFTER_CHANGE } else { DEAD };
-        let (status, text) = patient(&whom, self.limit, remedy, answer).await?;
+        let (status, text) = patient(&whom, limit, remedy, answer).await?;
         Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
     }
 }

@@ -66,7 +66,7 @@ async fn published(cluster: &Cluster) -> Result<BTreeMap<String, String>> {
 }
 
 /// A token of a ServiceAccount, for our audience only and for ten minutes.
-pub(super) async fn service_account_token(cluster: &Cluster, account: &Account) -> Result<String> {
+pub(in crate::cli) async fn service_account_token(cluster: &Cluster, account: &Account) -> Result<String> {
     let accounts = Api::<ServiceAccount>::namespaced(cluster.client.clone(), &account.namespace);
     let spec = TokenRequestSpec {
         audiences: Some(vec![TOKEN_AUDIENCE.into()]),

@@ -127,7 +127,7 @@ async fn fill(backend: &dyn Backend, file: &Path) -> Result<(Header, u64)> {
 }
 
 /// Puts it back into memory, opens it with what is in `key`, and looks at every record.
-async fn prove(backup: &Path, key: &Path) -> Result<Checked> {
+pub(in crate::cli) async fn prove(backup: &Path, key: &Path) -> Result<Checked> {
     let text = std::fs::read_to_string(key).map(Zeroizing::new).with_context(|| format!("read {}", key.display()))?;
     let backend = Arc::new(Memory::default());
     fill(&*backend, backup).await?;
@@ -149,7 +149,7 @@ async fn open(vault: &Vault, text: &Zeroizing<String>) -> Result<()> {
     Ok(vault.unseal(unlock).await?)
 }
 
-fn opened(Checked { records, versions }: Checked) -> String {
+pub(in crate::cli) fn opened(Checked { records, versions }: Checked) -> String {
     format!("it was put back into memory and opened: {records} records, {versions} of them versions of secrets")
 }
 

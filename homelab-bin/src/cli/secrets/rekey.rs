@@ -19,6 +19,7 @@ use crate::cli::kv::{Client, is_refused};
 use crate::cli::output;
 
 mod key_secret;
+pub(in crate::cli) mod recovery;
 
 use key_secret::KeySecret;
 
@@ -35,7 +36,7 @@ pub(super) async fn run(global: &Global, args: Rekey) -> Result<()> {
             let text = key.to_file();
             // First the file: a slot that nobody has the key of is worth nothing.
             make_file(file, &text).with_context(|| format!("make the key file {}", file.display()))?;
-            let made = match add(&client, "key-file", &text, &args).await {
+            let made = match add(&client, "key-file", &text, args.replace.as_deref()).await {
                 Err(error) if is_refused(&error) => {
                     drop(std::fs::remove_file(file));
                     return Err(error);
@@ -51,19 +52,10 @@ pub(super) async fn run(global: &Global, args: Rekey) -> Result<()> {
         }
         SlotKind::KubernetesSecret => in_cluster(global, &client, &args).await?,
         SlotKind::Age => for_age(&client, &args).await?,
-        SlotKind::Passphrase => told(&add(&client, "passphrase", &passphrase()?, &args).await?),
+        SlotKind::Passphrase => told(&add(&client, "passphrase", &passphrase()?, args.replace.as_deref()).await?),
         SlotKind::Recovery => {
-            let key = RecoveryKey::generate(&|buffer| System.random(buffer)).context("make a recovery key")?;
-            let text = key.to_text()?;
-            let made = add(&client, "recovery", &text, &args).await;
-            if let Err(error) = made.as_ref()
-                && is_refused(error)
-            {
-                return made.map(drop);
-            }
-            output::line(&text)?;
-            output::note("write the line above down and keep it elsewhere: it is shown only now");
-            told(&made.context("it is not known whether that key opens the store now: `homelab secrets slots list`")?);
+            let key = recovery_key()?;
+            add_recovery(&client, &key, args.replace.as_deref(), || recovery::show(&key)).await?;
         }
     }
     Ok(())
@@ -84,6 +76,30 @@ pub(super) async fn remove(global: &Global, server: &Server, slot: &str) -> Resu
     Ok(())
 }
 
+/// A new recovery key, which opens nothing yet.
+pub(in crate::cli) fn recovery_key() -> Result<Zeroizing<String>> {
+    let key = RecoveryKey::generate(&|buffer| System.random(buffer)).context("make a recovery key")?;
+    Ok(key.to_text()?)
+}
+
+/// Gives the store a slot for a recovery key. It is shown unless nothing was made; also when that is not known.
+pub(in crate::cli) async fn add_recovery(
+    client: &Client,
+    key: &str,
+    replaces: Option<&str>,
+    show: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let made = add(client, "recovery", key, replaces).await;
+    if let Err(error) = made.as_ref()
+        && is_refused(error)
+    {
+        return made.map(drop);
+    }
+    show()?;
+    told(&made.context("it is not known whether that key opens the store now: `homelab secrets slots list`")?);
+    Ok(())
+}
+
 /// Identities stay here: the server gets their public keys alone.
 async fn for_age(client: &Client, args: &Rekey) -> Result<()> {
     let mut recipients = args.recipients.clone();
@@ -94,7 +110,7 @@ async fn for_age(client: &Client, args: &Rekey) -> Result<()> {
     let key = SlotKey::generate(&|buffer| System.random(buffer)).context("make a key")?;
     let sealed = seal_for_age(&key, &recipients)?;
     let with = json!({ "recipients": sealed.recipients, "sealed": sealed.sealed });
-    told(&add_with(client, ("age", &key.to_file()), with, args).await?);
+    told(&add_with(client, ("age", &key.to_file()), with, args.replace.as_deref()).await?);
     output::note(
         "`--age-identity FILE` of `homelab daemon` and `homelab server` opens the store at their start; \
          `homelab secrets unseal < FILE` opens a sealed one",
@@ -120,7 +136,7 @@ async fn in_cluster(global: &Global, client: &Client, args: &Rekey) -> Result<()
     let place = KeySecret::new(&cluster, &namespace, &name);
     let key = new_key()?;
     let entry = place.put(&key).await?;
-    let made = match add(client, "kubernetes-secret", &key.to_file(), args).await {
+    let made = match add(client, "kubernetes-secret", &key.to_file(), args.replace.as_deref()).await {
         Err(error) if is_refused(&error) => {
             place.take(&entry).await;
             return Err(error);
@@ -143,14 +159,19 @@ fn unknown(error: anyhow::Error, what: &str, slot: KeyId) -> anyhow::Error {
     ))
 }
 
-async fn add(client: &Client, kind: &str, key: &str, args: &Rekey) -> Result<Value> {
-    add_with(client, (kind, key), json!({}), args).await
+async fn add(client: &Client, kind: &str, key: &str, replaces: Option<&str>) -> Result<Value> {
+    add_with(client, (kind, key), json!({}), replaces).await
 }
 
 /// The same with more about the slot.
-async fn add_with(client: &Client, (kind, key): (&str, &str), mut body: Value, args: &Rekey) -> Result<Value> {
-    (body["kind"], body["key"], body["replaces"]) = (json!(kind), json!(key), json!(args.replace));
-    let action = args.replace.as_ref().map_or_else(|| "add a slot".to_owned(), |slot| format!("replace slot {slot}"));
+async fn add_with(
+    client: &Client,
+    (kind, key): (&str, &str),
+    mut body: Value,
+    replaces: Option<&str>,
+) -> Result<Value> {
+    (body["kind"], body["key"], body["replaces"]) = (json!(kind), json!(key), json!(replaces));
+    let action = replaces.map_or_else(|| "add a slot".to_owned(), |slot| format!("replace slot {slot}"));
     client.call(Method::POST, SLOTS, Some(&body), &action).await
 }
 
@@ -170,7 +191,7 @@ fn new_key() -> Result<SlotKey> {
 }
 
 /// A file of its own that only its owner can read, on the disk when this returns.
-fn make_file(file: &Path, text: &str) -> std::io::Result<()> {
+pub(in crate::cli) fn make_file(file: &Path, text: &str) -> std::io::Result<()> {
     let mut made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     made.write_all(text.as_bytes())?;
     made.sync_all()

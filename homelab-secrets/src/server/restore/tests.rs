@@ -29,7 +29,8 @@ fn key() -> SlotKey {
 
 async fn backup(key: &SlotKey) -> Vec<u8> {
     let unlock = Unlock::KeyFile(key.clone());
-    let store = SecretStore::open_or_init(Arc::new(Memory::default()), unlock, Arc::new(System)).await.expect("a store");
+    let store =
+        SecretStore::open_or_init(Arc::new(Memory::default()), unlock, Arc::new(System)).await.expect("a store");
     let data = SecretData::new(serde_json::Map::from_iter([("password".to_owned(), "planted".into())]));
     store.put(&SecretPath::parse("kv/web/db").expect("a path"), data, Put::default()).await.expect("written");
     let (mut backup, mut file) = (store.backup("0.1.0").await.expect("begun"), Vec::new());
@@ -66,7 +67,8 @@ async fn the_owner_alone_puts_a_whole_backup_back_and_only_where_no_store_is() {
         let (got, text) = send(&vault, token, file.clone()).await;
         assert!(got == status && text.contains(says), "{got} {text}");
     }
-    for (wrong, says) in [(&file[..file.len() - 1], "ends in the middle"), (b"hello\n", "no backup"), (b"", "ends in")] {
+    for (wrong, says) in [(&file[..file.len() - 1], "ends in the middle"), (b"hello\n", "no backup"), (b"", "ends in")]
+    {
         let (got, text) = send(&vault, admin, wrong.to_vec()).await;
         assert!(got == 400 && text.contains(says), "{got} {text}");
         assert!(!vault.initialized().await.expect("asked"), "nothing is there");
