@@ -77,7 +77,7 @@ async fn supported(cluster: &Cluster) -> Result<()> {
 async fn recovery(client: &Client, file: Option<&std::path::Path>) -> Result<()> {
     let keys = client.call(Method::GET, "sys/homelab/keys", None, "look at the ways to open the store").await?;
     let slots = keys["data"]["slots"].as_array();
-    if slots.into_iter().flatten().any(|slot| slot["kind"] == "recovery") {
+    if slots.into_iter().flatten().any(|slot| slot["kind"] == "recovery key") {
         output::note("the store has a recovery key already, which was shown when it was made");
         return Ok(());
     }

@@ -41,7 +41,12 @@ pub(crate) fn doc() -> Result<Counts> {
 
 /// Runs the tests of this name that are not run with the others, because they need programs from outside.
 pub(crate) fn target(name: &str, env: &[(String, OsString)]) -> Result<Counts> {
-    let cmd = cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast", "--test", name]);
+    part(name, "", env)
+}
+
+/// The same for those whose names begin so.
+pub(crate) fn part(name: &str, begin: &str, env: &[(String, OsString)]) -> Result<Counts> {
+    let cmd = cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast", "--test", name, "--", begin]);
     run(cmd.envs(env))
 }
 

@@ -43,6 +43,12 @@ const SUITES: &[Suite] = &[
         minutes: 6,
         run: power_cut,
     },
+    Suite {
+        name: "disaster",
+        paths: &["homelab-secrets", "homelab-bin", "charts", "examples", "tests/tests/disaster"],
+        minutes: 6,
+        run: disaster,
+    },
 ];
 
 /// The cluster of suites that need one.
@@ -83,9 +89,35 @@ fn power_cut() -> Result<Counts> {
     on_cluster("power_cut", &cluster, &env)
 }
 
+/// A home, and what comes back of it in another cluster: the first one is gone by then, with its disk.
+fn disaster() -> Result<Counts> {
+    let built = image::all(cargo::HOMELAB.profile)?;
+    let elsewhere = paths::in_cache("elsewhere")?;
+    paths::remove_dir(&elsewhere)?;
+    std::fs::create_dir_all(&elsewhere).with_context(|| format!("make {}", elsewhere.display()))?;
+    let mut all = Counts::default();
+    for part in ["before", "after"] {
+        let cluster = cluster::fresh(CLUSTER, None)?;
+        image::load_into(&cluster, &built.images)?;
+        let mut env = [cluster.env()?, built.env()].concat();
+        env.push(("HOMELAB_TEST_ELSEWHERE".to_owned(), elsewhere.clone().into_os_string()));
+        let counts = nextest::part("disaster", part, &env);
+        all = all.and(ended(&cluster, counts)?);
+        paths::remove_dir(&elsewhere.join(format!("disk-{part}")))?;
+        if all.failed > 0 {
+            break;
+        }
+    }
+    paths::remove_dir(&elsewhere)?;
+    Ok(all)
+}
+
 /// Runs a test target on a cluster that goes afterwards, and keeps its logs if one fails.
 fn on_cluster(target: &str, cluster: &cluster::Cluster, env: &[(String, OsString)]) -> Result<Counts> {
-    let counts = nextest::target(target, env);
+    ended(cluster, nextest::target(target, env))
+}
+
+fn ended(cluster: &cluster::Cluster, counts: Result<Counts>) -> Result<Counts> {
     if !matches!(&counts, Ok(counts) if counts.failed == 0) {
         super::core::keep_logs(cluster);
     }

@@ -47,7 +47,10 @@ impl Lost {
             let jwt = service_account_token(cluster, &Account::new(&cluster.daemon, OWNER)).await;
             let jwt = jwt.context("the chart's homelab-admin puts backups back (bootstrap.adminAccount)")?;
             let answer = client.restore(&jwt, self.backup.clone()).await?;
-            output::note(&format!("{} records are put back", answer["data"]["records"]));
+            output::note(&format!(
+                "the store of {} is put back",
+                answer["data"]["made"].as_str().unwrap_or("the backup")
+            ));
             state = seal(&client).await?;
         } else {
             output::note("the cluster has a store already: nothing is put back");
