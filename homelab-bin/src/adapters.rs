@@ -1,6 +1,7 @@
 //! Where the libraries meet. Each newtype answers a port of one library with another library.
 
 pub mod artifacts;
+pub mod backups;
 pub mod injector;
 pub mod sealed_files;
 pub mod secrets;

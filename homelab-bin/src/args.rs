@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use homelab_secrets::server::Block;
 
 mod app;
+mod backups;
 mod bootstrap;
 mod kv;
 mod parts;
@@ -16,6 +17,7 @@ mod secrets;
 mod server;
 
 pub use app::{App, ExplainFormat, Request};
+pub use backups::BackupFlags;
 pub use bootstrap::{Bootstrap, Chart, Repository};
 pub use kv::{Data, Kv, Server};
 pub use parts::{Part, Parts};
@@ -238,6 +240,9 @@ pub struct Daemon {
     /// About the audit log.
     #[command(flatten)]
     pub audit: AuditFlags,
+    /// About backups of the store.
+    #[command(flatten)]
+    pub backup: BackupFlags,
 }
 
 /// `homelab sync`.

@@ -6,6 +6,7 @@
 //! another process, rollouts ask that one ([`elsewhere`]).
 
 pub(crate) mod audit;
+mod backups;
 pub mod certificates;
 mod debug;
 mod elsewhere;

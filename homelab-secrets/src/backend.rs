@@ -16,6 +16,8 @@ use crate::Error;
 pub mod age;
 pub mod audit;
 pub mod audit_file;
+#[cfg(feature = "store")]
+pub mod backups;
 #[cfg(feature = "client")]
 mod cluster_key;
 #[cfg(feature = "client")]

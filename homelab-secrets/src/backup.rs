@@ -13,6 +13,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
+mod board;
+mod keep;
+mod target;
+
+pub use board::{Board, Scheduled};
+pub use keep::{BackupName, Due, backups_of, due, expired};
+pub use target::BackupTarget;
+
 /// Version of the format that this program writes.
 pub const FORMAT: u32 = 1;
 /// What every backup begins with; the format follows.

@@ -204,6 +204,23 @@ impl KeyTable {
         Ok(())
     }
 
+    /// The slot that `unlock` opens. For a passphrase this takes tens of milliseconds and 64 MiB for each slot that has one.
+    pub fn slot_of(&self, unlock: &Unlock) -> Result<Option<KeyId>, Error> {
+        for slot in &self.slots {
+            if slot.opens(unlock)? {
+                return Ok(Some(slot.id()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that the key of a slot has opened a backup.
+    pub fn prove_slot(&mut self, id: KeyId, now: Timestamp) -> Result<(), Error> {
+        let slot = self.slots.iter_mut().find(|slot| slot.id() == id);
+        slot.ok_or_else(|| Error::NotFound(format!("the store has no slot {id}")))?.proved = Some(now);
+        Ok(())
+    }
+
     /// Begins an epoch: a new data key, which seals from now on. Gives its number.
     pub fn add_epoch(&mut self, ring: &Keyring, random: Random<'_>) -> Result<u64, Error> {
         let (number, id) = (self.newest()?.epoch + 1, KeyId::random(random)?);

@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use crate::Error;
 use crate::audit::shown_path;
 use crate::backend::Host;
+use crate::backup::Board;
 use crate::policy::{Combined, Identity, Policy, SharedAcl};
 use crate::store::{SecretStore, StorePlace, Vault};
 
@@ -158,6 +159,8 @@ pub struct ServerOptions {
     pub api_server: Option<Arc<dyn Fetch>>,
     /// Where the store and its key lie, for who cares for it; none: it is not said.
     pub place: Option<StorePlace>,
+    /// How scheduled backups are doing, for who cares for the store.
+    pub backups: Board,
     /// The ServiceAccount of a daemon that runs elsewhere and rolls secrets out; none: there is no such daemon.
     pub daemon: Option<Account>,
 }
@@ -172,6 +175,7 @@ impl Default for ServerOptions {
             fetch: None,
             api_server: None,
             place: None,
+            backups: Board::default(),
             daemon: None,
         }
     }

@@ -35,7 +35,7 @@ mod versions;
 mod witness;
 mod write;
 
-pub use backup::{Backup, Checked, restore};
+pub use backup::{Backup, Checked, Kept, restore};
 pub use changes::{Changed, Changes};
 pub use documents::MAX_DOCUMENT;
 pub use mounts::{Mount, MountChange};

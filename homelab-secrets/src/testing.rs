@@ -1,11 +1,13 @@
 //! For tests: the contract that every [`Backend`] keeps, and a host whose clock stands where it is put.
 
 mod audit;
+mod backup_target;
 mod mount;
 mod versions;
 mod witness;
 
 pub use audit::audit_contract;
+pub use backup_target::backup_target_contract;
 pub use mount::sealed_mount_contract;
 pub use versions::{OwnNamespace, open_store, versions_contract};
 pub use witness::{MemoryWitness, witness_contract};

@@ -41,6 +41,17 @@ impl Repo {
         std::fs::write(&file, text).with_context(|| format!("can not write {}", file.display()))
     }
 
+    /// Takes what somebody else has pushed to `main`; `false`: nobody has yet.
+    pub async fn pull(&self) -> Result<bool> {
+        let folder = self.folder.path();
+        if git(folder, ["ls-remote", self.remote.as_str(), "refs/heads/main"]).await?.is_empty() {
+            return Ok(false);
+        }
+        git(folder, ["fetch", "--quiet", self.remote.as_str(), "refs/heads/main"]).await?;
+        git(folder, ["reset", "--quiet", "--hard", "FETCH_HEAD"]).await?;
+        Ok(true)
+    }
+
     /// Replaces `from` in a file; it must be there.
     pub fn replace(&self, path: &str, from: &str, to: &str) -> Result<()> {
         let text = std::fs::read_to_string(self.path(path)).with_context(|| format!("can not read {path}"))?;

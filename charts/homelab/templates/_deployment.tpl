@@ -111,6 +111,13 @@ spec:
             - --audit-sync={{ .Values.audit.sync }}
             - --audit-file-size={{ .Values.audit.fileSize }}
             - --audit-total-size={{ .Values.audit.totalSize }}
+            {{- range .Values.backup.to }}
+            - --backup-to={{ . }}
+            {{- end }}
+            {{- if .Values.backup.to }}
+            - --backup-every={{ .Values.backup.every }}
+            - --backup-keep={{ .Values.backup.keep }}
+            {{- end }}
             {{- if eq .Values.storage.type "emptyDir" }}
             - --no-rollback-check
             {{- else if .Values.strictRollback }}
@@ -135,6 +142,11 @@ spec:
               valueFrom:
                 fieldRef:
                   fieldPath: metadata.name
+          {{- if and $keeps .Values.backup.credentialsSecret }}
+          envFrom:
+            - secretRef:
+                name: {{ .Values.backup.credentialsSecret }}
+          {{- end }}
           ports:
             {{- if $keeps }}
             - {name: secrets, containerPort: 8200}

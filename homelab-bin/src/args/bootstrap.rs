@@ -10,9 +10,10 @@ use super::duration;
 /// `homelab bootstrap`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Bootstrap {
-    /// Backup of the store that is to come back
+    /// Backup of the store that is to come back: a file, or one in s3://BUCKET/PREFIX or git+https://HOST/REPOSITORY.git#BRANCH,
+    /// the newest if none is named (credentials as for `homelab daemon --backup-to`)
     #[arg(long, value_name = "FILE", requires = "recovery")]
-    pub backup: Option<PathBuf>,
+    pub backup: Option<String>,
     /// File with what opens that backup: a recovery key, a passphrase, the text of a key file, age identities
     #[arg(long, value_name = "FILE", requires = "backup")]
     pub recovery: Option<PathBuf>,

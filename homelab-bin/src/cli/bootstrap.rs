@@ -44,8 +44,9 @@ pub(crate) async fn run(global: &Global, args: args::Bootstrap) -> Result<()> {
     }
     waiting::daemon(&cluster, &deadline).await?;
     let client = waiting::admin(global, &deadline).await?;
-    if lost.is_none() {
-        recovery(&client, args.recovery_out.as_deref()).await?;
+    match &lost {
+        Some(lost) => lost.proof.remember(&client).await,
+        None => recovery(&client, args.recovery_out.as_deref()).await?,
     }
     if args.repository.url.is_some() {
         home::follow(&cluster, &args.repository).await?;

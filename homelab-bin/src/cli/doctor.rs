@@ -146,7 +146,7 @@ async fn store(global: &Global, server: &Server) -> Vec<Finding> {
         client.call(Method::GET, "sys/homelab/keys", None, "look at the store").await
     };
     match asked.await {
-        Ok(answer) => check::store(&answer["data"]),
+        Ok(answer) => [check::store(&answer["data"]), check::recovery(&answer["data"])].concat(),
         Err(error) => vec![Finding::bad("store", output::chain(&error))],
     }
 }

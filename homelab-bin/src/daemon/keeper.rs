@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use homelab_core::client::Clients;
 use homelab_core::meta::Account;
+use homelab_secrets::backup::Board;
 use homelab_secrets::policy::SharedPolicies;
 use homelab_secrets::server::kubernetes_auth::TokenReviewer;
 use homelab_secrets::server::restore::Awaited;
@@ -13,6 +14,7 @@ use homelab_secrets::store::{SecretStore, StorePlace, StoreVersions, Vault};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::backups::Backups;
 use super::certificates::{self, Authority, Leaf};
 use super::sealed::Early;
 use super::settings::Settings;
@@ -33,6 +35,8 @@ pub(super) struct Keeper {
     /// Where it lies.
     pub(super) place: StorePlace,
     pub(super) audit: Option<audit::Log>,
+    /// How scheduled backups are doing.
+    pub(super) backups: Board,
     pub(super) policies: SharedPolicies,
     pub(super) authority: Authority,
     pub(super) leaf: Arc<Leaf>,
@@ -69,7 +73,7 @@ pub(super) async fn open(daemon: &Daemon, tasks: &mut JoinSet<Result<()>>) -> Re
     });
     let versions = Arc::new(StoreVersions::new(store.clone(), Arc::new(policies.clone())));
     let ca_pem = authority.certificate.clone();
-    let keeper = Keeper { store, vault, place, audit, policies, authority, leaf };
+    let keeper = Keeper { store, vault, place, audit, policies, authority, leaf, backups: Board::default() };
     Ok(Some(Shared { versions: Some(versions.clone()), sealed: Some(versions), ca_pem, keeper: Some(keeper) }))
 }
 
@@ -86,6 +90,9 @@ pub(super) async fn start(daemon: &Daemon, keeper: &Keeper, tasks: &mut JoinSet<
         let (log, store, health) = (log.clone(), keeper.store.clone(), Arc::clone(&daemon.health));
         tasks.spawn(audit::keep(log, store, health, daemon.stop.clone()));
     }
+    let (store, board) = (keeper.store.clone(), keeper.backups.clone());
+    let backups = Backups { store, board, metrics: Arc::clone(&daemon.metrics), stop: daemon.stop.clone() };
+    backups.start(&daemon.settings.args.backup, &daemon.settings.args.data_dir, tasks)?;
     tasks.spawn(renewals(Arc::clone(&keeper.leaf), daemon.stop.clone()));
     let (client, settings) = (daemon.clients.own(), &daemon.settings);
     daemon.retry("the webhook", async || publish::webhook(&client, settings, &keeper.authority).await).await

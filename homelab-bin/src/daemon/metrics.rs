@@ -35,6 +35,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BackupLabels {
+    to: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ListenerLabels {
     listener: &'static str,
 }
@@ -70,6 +75,8 @@ pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     cut: Family<CutLabels, Counter>,
     audit: AuditCollector,
+    backup_seen: Family<BackupLabels, Gauge>,
+    backup_failures: Family<BackupLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<ListenerLabels, Histogram, fn() -> Histogram>,
     reconcile_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
@@ -86,6 +93,8 @@ impl Default for Metrics {
             connections: Family::default(),
             cut: Family::default(),
             audit: AuditCollector::default(),
+            backup_seen: Family::default(),
+            backup_failures: Family::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(histogram),
             reconcile_seconds: Family::new_with_constructor(histogram),
@@ -105,6 +114,9 @@ impl Default for Metrics {
             this.cut.clone(),
         );
         ours.register_collector(Box::new(this.audit.clone()));
+        let help = "When this place was last seen to hold the backup that was due";
+        ours.register_with_unit("backup_last", help, Unit::Other("timestamp_seconds".into()), this.backup_seen.clone());
+        ours.register("backup_failures", "Attempts to keep a backup that failed", this.backup_failures.clone());
         ours.register("http_requests", "Requests answered", this.requests.clone());
         ours.register_with_unit("http_request_duration", "Time to answer", Unit::Seconds, this.request_seconds.clone());
         ours.register_with_unit(
@@ -144,6 +156,15 @@ impl Metrics {
     /// Whether the secret store was put back to an earlier state.
     pub fn set_rolled_back(&self, is: bool) {
         self.rolled_back.set(i64::from(is));
+    }
+
+    /// An attempt to keep a backup in a place ended: well, then at this time.
+    pub fn backup(&self, to: &str, good: Option<jiff::Timestamp>) {
+        let labels = BackupLabels { to: to.to_owned() };
+        match good {
+            Some(at) => drop(self.backup_seen.get_or_create(&labels).set(at.as_second())),
+            None => drop(self.backup_failures.get_or_create(&labels).inc()),
+        }
     }
 
     /// One request was answered.

@@ -73,6 +73,7 @@ fn secrets(daemon: &Daemon, keeper: &Keeper) -> Result<Router> {
         api_server: Some(Arc::new(ApiServerDocuments::new(daemon.clients.own()))),
         trusted_proxies,
         place: Some(keeper.place.clone()),
+        backups: keeper.backups.clone(),
         daemon: daemon.settings.args.parts.daemon_account.clone(),
         ..ServerOptions::default()
     };

@@ -29,6 +29,8 @@ fn a_lost_store_comes_back_from_its_backup_with_versions_policies_and_logins() {
     let taken = server.command(&["secrets", "backup", &backup, "--verify-recovery", &key]).output().expect("started");
     let said = text(&taken.stderr);
     assert!(taken.status.success() && said.contains("2 of them versions of secrets"), "{said}");
+    let slots = server.done(&["secrets", "slots", "list", "-o", "json"]);
+    assert!(slots.contains("\"proved\": \"20"), "what was proved is remembered: {slots}");
     assert!(!std::fs::read(&backup).expect("read").windows(7).any(|part| part == b"planted"), "a backup is sealed");
 
     let over = refused(&mut server.command(&["secrets", "backup", &backup]));

@@ -5,6 +5,7 @@ use std::fmt;
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -146,6 +147,9 @@ pub struct Slot {
     pub how: SlotKind,
     /// The root key, wrapped by it.
     pub root: Wrapped,
+    /// When its key was last seen to open a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Timestamp>,
 }
 
 impl Slot {
@@ -225,7 +229,7 @@ impl NewSlot {
 
     pub(super) fn wrap(&self, root: (KeyId, &SivKey)) -> Result<Slot, Error> {
         let wrapped = Wrapped::new(ROOT_FORMAT, (self.id, &self.key), root.0, root.1)?;
-        Ok(Slot { how: self.how.clone(), root: wrapped })
+        Ok(Slot { how: self.how.clone(), root: wrapped, proved: None })
     }
 }
 

@@ -3,7 +3,8 @@
 //! - `sys/rotate`, `sys/rotate/keyring` (POST): a new epoch, as Vault's; `sys/key-status` (GET);
 //! - `sys/homelab/keys` (GET): how things stand, with the progress of sealing old records anew;
 //! - `sys/homelab/keys/slots` (POST `kind`, `key`, `replaces`; for `age` also `recipients`, and the key's text as an age
-//!   file in base64, `sealed`): a way to open the store; `…/slots/ID` (DELETE);
+//!   file in base64, `sealed`): a way to open the store; `…/slots/ID` (DELETE); `…/slots/ID/proved` (POST): its key opened a
+//!   backup;
 //! - `sys/homelab/keys/rotate-root` (POST `keys`, what opens each slot): a new root key;
 //! - `sys/homelab/accept-rollback` (POST): go on with a store that was put back.
 //!
@@ -51,6 +52,10 @@ pub(super) async fn serve(state: &ServerState, caller: &Caller, asked: &mut Aske
         ("slots", "") => {
             allow(state, caller, asked, Op::Write)?;
             add_slot(state, caller, asked).await
+        }
+        ("slots", rest) if let Some(id) = rest.strip_suffix("/proved") => {
+            allow(state, caller, asked, Op::Write)?;
+            prove_slot(state, caller, id).await
         }
         ("slots", id) if !id.contains('/') => {
             allow(state, caller, asked, Op::Delete)?;
@@ -107,6 +112,13 @@ async fn remove_slot(state: &ServerState, caller: &Caller, id: &str) -> Answer {
     let id = slot_id(id)?;
     told(state.0.store.remove_slot(id).await)?;
     tracing::warn!(who = %caller.session.identity, slot = %id, "a slot of the store was removed");
+    changed(state, json!({ "id": id })).await
+}
+
+async fn prove_slot(state: &ServerState, caller: &Caller, id: &str) -> Answer {
+    let id = slot_id(id)?;
+    told(state.0.store.prove_slot(id).await)?;
+    tracing::info!(who = %caller.session.identity, slot = %id, "a slot of the store was seen to open a backup");
     changed(state, json!({ "id": id })).await
 }
 
@@ -179,6 +191,7 @@ fn described(state: &ServerState, status: &SealStatus) -> Value {
         "epoch_made": status.epoch_made.map(|at| at.to_string()),
         "resealing": status.resealing.as_ref().map(progress), "rollback": rollback(&status.witnessed),
         "place": state.0.options.place.as_ref().map(|place| place.described(&status.slots)),
+        "backups": state.0.options.backups.all(),
     })
 }
 
@@ -187,6 +200,9 @@ fn slots(slots: &[SlotInfo]) -> Value {
         let mut found = json!({ "id": slot.id, "kind": slot.kind, "opens_alone": slot.opens_alone });
         if let Some(sealed) = &slot.age {
             found["age"] = json!(sealed);
+        }
+        if let Some(at) = slot.proved {
+            found["proved"] = json!(at.to_string());
         }
         found
     };

@@ -1,12 +1,13 @@
 //! Taking a backup of a store in use, and making a store from one.
 
-use serde::de::IgnoredAny;
-
-use super::{PAGE, SecretStore, record};
+use super::{PAGE, SecretStore};
 use crate::Error;
 use crate::backend::{Backend, Batch, Head};
 use crate::backup::{Decoder, Encoder, Header};
-use crate::seal::{Form, Place};
+
+mod scheduled;
+
+pub use scheduled::Kept;
 
 /// A backup that is being made. What has been given out is whole only with its end.
 #[derive(Debug)]
@@ -46,19 +47,7 @@ impl SecretStore {
 
     /// Opens every record. Class of [`Error::Unsealed`]: one does not.
     pub async fn check(&self) -> Result<Checked, Error> {
-        let open = self.opened()?;
-        let (mut checked, mut after) = (Checked::default(), String::new());
-        loop {
-            let page = self.0.backend.scan("", &after, PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok(checked) };
-            after.clone_from(last);
-            for (key, sealed) in &page {
-                let Some((form, mount, path)) = record::place_of(key) else { continue };
-                record::open::<IgnoredAny>(&open.keys, form, Place { mount: &mount, path }, sealed)?;
-                checked.records += 1;
-                checked.versions += u64::from(matches!(form, Form::Version));
-            }
-        }
+        self.check_records(&*self.0.backend).await
     }
 }
 
@@ -115,11 +104,16 @@ pub async fn restore<R: std::io::Read>(backend: &dyn Backend, backup: &mut Decod
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::super::tests::{data, fixture, open, path};
     use super::super::{Put, SecretData, SecretStore};
     use super::*;
+    use crate::backend::backups::directory::Directory;
     use crate::backend::memory::Memory;
+    use crate::backend::{Host as _, System};
+    use crate::backup::BackupTarget as _;
+    use crate::keys::{SlotKey, Unlock};
 
     fn numbered(n: u32) -> SecretData {
         data(&format!(r#"{{"n":{n}}}"#))
@@ -178,5 +172,39 @@ mod tests {
         batch.put(key, sealed);
         f.backend.commit(f.backend.head().await.unwrap(), batch).await.unwrap();
         assert!(matches!(f.store.check().await, Err(Error::Unsealed { .. })));
+    }
+    #[tokio::test]
+    async fn scheduled_backups_are_proved_kept_and_taken_away_in_their_time() {
+        let f = fixture().await;
+        let folder = tempfile::tempdir().unwrap();
+        let place = Directory::new(folder.path());
+        place.put("notes.txt", b"mine".to_vec()).await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let keep = async || f.store.keep_backup(&place, (hour, 2), "0.1.0").await.unwrap();
+        assert!(matches!(keep().await, Kept::New(_, 0)));
+        assert_eq!(keep().await, Kept::Unchanged);
+        f.store.put(&path("kv/web/db"), numbered(1), Put::default()).await.unwrap();
+        assert!(matches!(keep().await, Kept::In(left) if left <= hour));
+        for n in 0..3 {
+            f.host.advance(4000);
+            f.store.put(&path("kv/web/db"), numbered(n), Put::default()).await.unwrap();
+            assert!(matches!(keep().await, Kept::New(..)), "{n}");
+        }
+        let names = place.list().await.unwrap();
+        assert!(names.len() == 3 && names.contains(&"notes.txt".to_owned()), "{names:?}");
+        let newest = names.iter().filter(|name| *name != "notes.txt").max().unwrap();
+        let bytes = place.get(newest).await.unwrap();
+        assert_eq!(f.store.prove(&bytes).await.unwrap().versions, 4);
+        f.store.prove(&bytes[..bytes.len() - 1]).await.unwrap_err();
+
+        // Another store's keys do not open it.
+        let key = SlotKey::generate(&|buffer| System.random(buffer)).unwrap();
+        let other =
+            SecretStore::open_or_init(Arc::new(Memory::default()), Unlock::KeyFile(key), Arc::new(System)).await;
+        let error = other.unwrap().prove(&bytes).await.unwrap_err();
+        assert!(matches!(error, Error::Unsealed { .. } | Error::Invalid(_)), "{error}");
+        // And where nothing can be kept, nothing is taken away.
+        let gone = Directory::new(folder.path().join("gone"));
+        assert!(f.store.keep_backup(&gone, (hour, 2), "0.1.0").await.is_err());
     }
 }

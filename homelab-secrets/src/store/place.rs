@@ -90,6 +90,7 @@ mod tests {
             opens_alone: true,
             in_etcd: kind == "Kubernetes Secret",
             age: None,
+            proved: None,
         };
         let place = |backend, key_beside| StorePlace {
             backend,

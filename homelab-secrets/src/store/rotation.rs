@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use super::write::{Draft, Job};
 use super::{SecretStore, record};
@@ -24,6 +25,8 @@ pub struct SlotInfo {
     pub in_etcd: bool,
     /// Its key, sealed for age identities, if it is of that kind.
     pub age: Option<ForAge>,
+    /// When its key was last seen to open a backup.
+    pub proved: Option<Timestamp>,
 }
 
 impl SlotInfo {
@@ -33,7 +36,14 @@ impl SlotInfo {
             _ => None,
         };
         let how = &slot.how;
-        Self { id: slot.id(), kind: how.name(), opens_alone: how.opens_alone(), in_etcd: how.in_etcd(), age }
+        Self {
+            id: slot.id(),
+            kind: how.name(),
+            opens_alone: how.opens_alone(),
+            in_etcd: how.in_etcd(),
+            age,
+            proved: slot.proved,
+        }
     }
 }
 
@@ -51,6 +61,12 @@ impl SecretStore {
     /// and the slot's key can still open that copy.
     pub async fn remove_slot(&self, id: KeyId) -> Result<(), Error> {
         self.change_keys(move |table, _, _| table.remove_slot(id)).await
+    }
+
+    /// Notes that the key of a slot was seen to open a backup of this store.
+    pub async fn prove_slot(&self, id: KeyId) -> Result<(), Error> {
+        let now = self.0.host.now();
+        self.change_keys(move |table, _, _| table.prove_slot(id, now)).await
     }
 
     /// `rekey`: puts a slot for `unlock` in the place of another one, in one commit. Gives its name.

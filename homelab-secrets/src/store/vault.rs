@@ -13,7 +13,7 @@ use crate::Error;
 use crate::backend::age::AgeIdentities;
 use crate::backend::{Backend, Head, Host};
 use crate::backup::Decoder;
-use crate::keys::{KeyTable, Unlock};
+use crate::keys::{KeyId, KeyTable, Unlock};
 
 /// Holds a backend whether it can be read or not. Starts sealed; clones share it.
 #[derive(Clone, Debug)]
@@ -125,12 +125,26 @@ impl Vault {
         self.store.unseal(unlock).await
     }
 
+    /// The slot that `unlock` opens. Works sealed, too.
+    pub async fn slot_of(&self, unlock: &Unlock) -> Result<Option<KeyId>, Error> {
+        match self.store.0.backend.get(record::KEY_TABLE).await? {
+            Some(table) => KeyTable::from_json(&table)?.slot_of(unlock),
+            None => Ok(None),
+        }
+    }
+
     /// Opens it with age identities. Class `Invalid` if they belong to no slot.
     #[cfg(feature = "age")]
     pub async fn unseal_by_age(&self, identities: &AgeIdentities) -> Result<(), Error> {
+        self.unseal(self.unlock_of(identities).await?).await
+    }
+
+    /// What age identities open, of the slots there are. Class `Invalid` if they belong to none.
+    #[cfg(feature = "age")]
+    pub async fn unlock_of(&self, identities: &AgeIdentities) -> Result<Unlock, Error> {
         for slot in self.status().await?.slots.iter().filter_map(|slot| slot.age.as_ref()) {
             if let Some(key) = identities.open(slot)? {
-                return self.unseal(Unlock::KeyFile(key)).await;
+                return Ok(Unlock::KeyFile(key));
             }
         }
         Err(Error::Invalid("no slot of the store belongs to these age identities".into()))

@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(150);
 pub(crate) struct Home {
     pub(crate) cluster: Cluster,
     pub(crate) repo: Repo,
+    /// Where backups go.
+    pub(crate) backups: Repo,
     pub(crate) elsewhere: PathBuf,
     /// The store's directory on the node.
     disk: PathBuf,
@@ -33,7 +35,8 @@ impl Home {
         let repo = forge.create("home").await?;
         repo.copy(&workspace().join("examples/home"), ".")?;
         repo.push("a home").await?;
-        Ok(Self { cluster, repo, disk: elsewhere.join(disk), elsewhere, _forge: forge })
+        let backups = forge.create("backups").await?;
+        Ok(Self { cluster, repo, backups, disk: elsewhere.join(disk), elsewhere, _forge: forge })
     }
 
     fn program(&self, args: &[&str]) -> Result<Program> {
@@ -47,7 +50,16 @@ impl Home {
     fn bootstrapping(&self, more: &[&str]) -> Result<Program> {
         let place = format!("storage.hostPath={}", self.disk.display());
         let helm = std::env::var("HOMELAB_HELM").context("HOMELAB_HELM is not set")?;
-        let values = ["image.tag=dev", "agent.image.tag=dev", "storage.type=hostPath", &place];
+        let to = format!("backup.to={{{}}}", self.backup_place());
+        let values = [
+            "image.tag=dev",
+            "agent.image.tag=dev",
+            "storage.type=hostPath",
+            &place,
+            &to,
+            "backup.every=3s",
+            "backup.keep=2",
+        ];
         let mut args = vec!["bootstrap", "--helm", &helm, "--timeout", "4m"];
         args.extend(values.into_iter().flat_map(|value| ["--set", value]));
         args.extend(more);
@@ -56,6 +68,34 @@ impl Home {
 
     pub(crate) async fn bootstrap(&self, more: &[&str]) -> Result<Output> {
         self.bootstrapping(more)?.run_ok().await.with_context(|| format!("homelab bootstrap {}", more.join(" ")))
+    }
+
+    /// The repository of the backups, as homelab is told of it.
+    pub(crate) fn backup_place(&self) -> String {
+        format!("git+{}#main", self.backups.url)
+    }
+
+    /// Waits for a scheduled backup that was made after now; gives its file.
+    pub(crate) async fn backed_up(&self) -> Result<PathBuf> {
+        let names = async || -> Result<Vec<PathBuf>> {
+            if !self.backups.pull().await? {
+                return Ok(Vec::new());
+            }
+            let entries = std::fs::read_dir(self.backups.path("."))?.map(|entry| Ok(entry?.path()));
+            let files: Vec<_> = entries.collect::<Result<_>>()?;
+            Ok(files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "backup")).collect())
+        };
+        let before = names().await?;
+        wait::until("a backup", LIMIT, async || {
+            let now = names().await.map_err(|error| format!("{error:#}"))?;
+            let new = now.iter().find(|file| !before.contains(file)).cloned();
+            if now.len() > 2 {
+                Err(format!("more are kept than were asked for: {now:?}"))
+            } else {
+                new.ok_or("none".into())
+            }
+        })
+        .await
     }
 
     pub(crate) async fn refused(&self, more: &[&str], why: &str) -> Result<()> {

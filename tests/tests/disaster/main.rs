@@ -33,8 +33,17 @@ mod before {
         );
         home.serves("second").await?;
 
-        let (backup, recovery) = (home.elsewhere.join("home.backup"), recovery.display().to_string());
+        let (backup, recovery) = (home.elsewhere.join("by-hand.backup"), recovery.display().to_string());
         home.cli(&["secrets", "backup", &backup.display().to_string(), "--verify-recovery", &recovery]).await?;
+        home.cli(&["kv", "put", "kv/web/other", "newest=of-all"]).await?;
+        let scheduled = home.backed_up().await?;
+        fs::copy(&scheduled, home.elsewhere.join("scheduled.backup"))?;
+        fs::write(home.elsewhere.join("name"), scheduled.file_name().unwrap_or_default().as_encoded_bytes())?;
+        let doctor = home.cli(&["doctor"]).await?.text();
+        ensure!(
+            doctor.contains("was seen to open a backup") && doctor.contains("the last one was looked after"),
+            "{doctor}"
+        );
         Ok(())
     }
 }
@@ -52,7 +61,9 @@ mod after {
     async fn it_comes_back_in_an_empty_cluster_with_its_apps_and_their_secrets() -> Result<()> {
         let home = Home::new("disk-after").await?;
         let named = |name: &str| home.elsewhere.join(name).display().to_string();
-        let (backup, recovery) = (named("home.backup"), named("recovery.txt"));
+        let (backup, recovery) = (named("by-hand.backup"), named("recovery.txt"));
+        fs::copy(named("scheduled.backup"), home.backups.path(&fs::read_to_string(named("name"))?))?;
+        home.backups.push("kept").await?;
 
         fs::write(named("wrong.txt"), "not what opens it")?;
         home.refused(&["--backup", &backup, "--recovery", &named("wrong.txt")], "open the backup with").await?;
@@ -61,7 +72,8 @@ mod after {
         home.refused(&["--backup", &named("cut.backup"), "--recovery", &recovery], "ends in the middle").await?;
         ensure!(home.cluster.get("v1", "Namespace", "", "homelab").await?.is_none(), "nothing was touched");
 
-        let lost = ["--backup", &backup, "--recovery", &recovery, "--repo", &home.repo.url, "--path", "apps"];
+        let newest = home.backup_place();
+        let lost = ["--backup", &newest, "--recovery", &recovery, "--repo", &home.repo.url, "--path", "apps"];
         let start = Instant::now();
         let back = home.bootstrap(&lost).await?;
         let seconds = start.elapsed().as_secs_f64();
@@ -72,6 +84,7 @@ mod after {
         home.serves("second").await?;
         let history = home.cli(&["kv", "get", "kv/web/db", "--version", "1", "--field", "password"]).await?;
         ensure!(history.text() == "first", "old versions are there, too");
+        ensure!(home.cli(&["kv", "get", "kv/web/other", "--field", "newest"]).await?.text() == "of-all");
 
         // It opens without anybody from now on.
         home.restart_daemon().await?;

@@ -51,6 +51,18 @@ const CASES: &[(&[&str], &[&str])] = &[
     ),
     (&["split=true", "secrets.resources.limits.memory=99Mi"], &["memory: 99Mi", "memory: 512Mi"]),
     (&["bootstrap.adminAccount=false"], &["!name: homelab-admin"]),
+    (&["bootstrap.waitForRestore=true"], &["--wait-for-restore"]),
+    (
+        &["backup.to={/backups,s3://lab/homelab}", "backup.every=6h", "backup.keep=7", "backup.credentialsSecret=s3"],
+        &[
+            "--backup-to=/backups\n",
+            "--backup-to=s3://lab/homelab\n",
+            "--backup-every=6h",
+            "--backup-keep=7",
+            "name: s3\n",
+        ],
+    ),
+    (&[], &["!--wait-for-restore", "!--backup-", "!envFrom"]),
     (&["hooks.service.type=LoadBalancer", "hooks.service.port=8080"], &["type: LoadBalancer", "port: 8080"]),
     (&["metrics.annotate=true"], &["prometheus.io/scrape: \"true\""]),
     (

@@ -11,27 +11,33 @@ use zeroize::Zeroizing;
 
 use super::server;
 use super::waiting::Deadline;
+use crate::adapters::backups;
 use crate::args::Global;
 use crate::cli::cluster::Cluster;
 use crate::cli::kv::{Client, service_account_token};
 use crate::cli::output;
-use crate::cli::secrets::backup;
+use crate::cli::secrets::backup::{self, Proof};
 use crate::daemon::OWNER;
 
 /// A backup that is known to be whole, with what opens it.
 pub(super) struct Lost {
     backup: Vec<u8>,
     key: Zeroizing<String>,
+    pub(super) proof: Proof,
 }
 
 impl Lost {
     /// Reads both, and sees that the key opens all of the backup.
-    pub(super) async fn proved(backup: &Path, key: &Path) -> Result<Self> {
-        let checked = backup::prove(backup, key).await?;
-        output::note(&format!("{}: {}", backup.display(), backup::opened(checked)));
+    pub(super) async fn proved(backup: &str, key: &Path) -> Result<Self> {
+        let (name, bytes) = match backups::is_remote(backup) {
+            true => backups::fetch(backup, &std::env::temp_dir()).await?,
+            false => (backup.to_owned(), std::fs::read(backup).with_context(|| format!("read the backup {backup}"))?),
+        };
+        let proof = backup::prove(&bytes, key).await.with_context(|| format!("try the backup {name}"))?;
+        output::note(&format!("{name}: {}", proof.words()));
         let read = |file: &Path| format!("read {}", file.display());
         let text = std::fs::read_to_string(key).map(Zeroizing::new).with_context(|| read(key))?;
-        Ok(Self { backup: std::fs::read(backup).with_context(|| read(backup))?, key: text })
+        Ok(Self { backup: bytes, key: text, proof })
     }
 
     /// Puts it back where the daemon waits for it, and opens it. Where a store is, only its seal is opened.

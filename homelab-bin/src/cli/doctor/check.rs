@@ -169,6 +169,49 @@ pub(super) fn store(keys: &Value) -> Vec<Finding> {
     findings
 }
 
+/// What would bring the store back if its disk were gone: a key elsewhere that is known to work, and backups.
+pub(super) fn recovery(keys: &Value) -> Vec<Finding> {
+    let slots: Vec<_> = keys["slots"].as_array().into_iter().flatten().collect();
+    let elsewhere = |slot: &&&Value| slot["opens_alone"] != true || slot["kind"] == "age identity";
+    let (about, mut findings) = ("recovery", Vec::new());
+    match slots.iter().filter(elsewhere).count() {
+        0 => findings.push(Finding::warning(
+            about,
+            "only keys on this machine open the store: `homelab secrets rekey recovery` makes one to keep elsewhere",
+        )),
+        _ if slots.iter().all(|slot| slot["proved"].is_null()) => findings.push(Finding::warning(
+            about,
+            "that somebody's key opens a backup was never seen: `homelab secrets backup FILE --verify-recovery FILE`",
+        )),
+        _ => {}
+    }
+    let backups: Vec<_> = keys["backups"].as_array().into_iter().flatten().collect();
+    if backups.is_empty() {
+        let words =
+            "no backups are scheduled (the chart's `backup.to`); `homelab secrets backup FILE` takes one by hand";
+        findings.push(Finding::warning("backups", words));
+    }
+    findings.extend(backups.iter().map(|backup| scheduled(backup)));
+    if findings.iter().all(|finding| finding.about != about) {
+        findings.push(Finding::good(about, "a key that is kept elsewhere was seen to open a backup"));
+    }
+    findings
+}
+
+fn scheduled(backup: &Value) -> Finding {
+    let text = |field: &str| backup[field].as_str();
+    let about = format!("backups to {}", text("to").unwrap_or("?"));
+    let last =
+        text("last").map_or_else(|| "none was made yet".into(), |at| format!("the last one was looked after at {at}"));
+    match text("error") {
+        Some(error) => Finding::bad(about, format!("{error}; {last}")),
+        None if backup["same_disk"] == true => {
+            Finding::warning(about, format!("{last}, on the disk of the store: when it goes, both go"))
+        }
+        None => Finding::good(about, last),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -226,5 +269,27 @@ mod tests {
         assert_eq!(levels(json!({"opens_alone": false, "rollback": {"state": "fresh"}})), [Level::Warning]);
         assert_eq!(levels(json!({"opens_alone": true, "rollback": {"state": "rolled_back"}})), [Level::Bad]);
         assert_eq!(levels(json!({})), [Level::Bad, Level::Warning]);
+    }
+    #[test]
+    fn a_home_that_could_not_come_back_is_told_before_it_has_to() {
+        let told = |keys: Value| {
+            let findings = recovery(&keys);
+            findings.into_iter().map(|finding| (finding.about, finding.level)).collect::<Vec<_>>()
+        };
+        let (file, paper) =
+            (json!({"kind": "key file", "opens_alone": true}), json!({"kind": "recovery key", "opens_alone": false}));
+        let proved = json!({"kind": "recovery key", "opens_alone": false, "proved": "2026-11-24T12:00:00Z"});
+        let nas = json!({"to": "/nas", "last": "2026-11-24T12:00:00Z", "same_disk": false});
+        let (own, full) =
+            (json!({"to": "/own", "same_disk": true}), json!({"to": "/full", "error": "no space is left"}));
+        let warning = |about: &str| (about.to_owned(), Level::Warning);
+        assert_eq!(told(json!({"slots": [file]})), [warning("recovery"), warning("backups")]);
+        assert_eq!(
+            told(json!({"slots": [file, paper], "backups": [own]})),
+            [warning("recovery"), warning("backups to /own")]
+        );
+        let good = |about: &str| (about.to_owned(), Level::Good);
+        let all = told(json!({"slots": [file, proved], "backups": [nas, full]}));
+        assert_eq!(all, [good("backups to /nas"), ("backups to /full".into(), Level::Bad), good("recovery")]);
     }
 }

@@ -13,7 +13,7 @@ use homelab_secrets::backend::embedded::Embedded;
 use homelab_secrets::backend::memory::Memory;
 use homelab_secrets::backend::{Backend, System};
 use homelab_secrets::backup::{Decoder, Header};
-use homelab_secrets::keys::{RecoveryKey, SlotKey, Unlock};
+use homelab_secrets::keys::{KeyId, RecoveryKey, SlotKey, Unlock};
 use homelab_secrets::store::{Checked, Vault, restore as put_back};
 use reqwest::Method;
 use zeroize::Zeroizing;
@@ -37,13 +37,16 @@ pub(super) async fn take(global: &Global, args: &Backup) -> Result<()> {
     }
     let (header, records) = taken?;
     let proved = match &args.verify_recovery {
-        Some(file) => Some(prove(&draft, file).await.inspect_err(|_| drop(std::fs::remove_file(&draft)))?),
+        Some(file) => Some(prove_file(&draft, file).await.inspect_err(|_| drop(std::fs::remove_file(&draft)))?),
         None => None,
     };
     std::fs::rename(&draft, to).with_context(|| format!("name the backup {}", to.display()))?;
     output::note(&format!("{}: {records} records of store {} at {}", to.display(), header.store, header.sequence));
     match proved {
-        Some(checked) => output::note(&opened(checked)),
+        Some(proof) => {
+            output::note(&proof.words());
+            proof.remember(&client).await;
+        }
         None => output::note(
             "whether you could open it is not proved: --verify-recovery FILE tries a key file, recovery key, passphrase or age identities",
         ),
@@ -126,31 +129,61 @@ async fn fill(backend: &dyn Backend, file: &Path) -> Result<(Header, u64)> {
     Ok((header, records))
 }
 
-/// Puts it back into memory, opens it with what is in `key`, and looks at every record.
-pub(in crate::cli) async fn prove(backup: &Path, key: &Path) -> Result<Checked> {
-    let text = std::fs::read_to_string(key).map(Zeroizing::new).with_context(|| format!("read {}", key.display()))?;
-    let backend = Arc::new(Memory::default());
-    fill(&*backend, backup).await?;
-    let vault = Vault::new(backend, Arc::new(System));
-    open(&vault, &text).await.with_context(|| format!("open the backup with {}", key.display()))?;
-    Ok(vault.store()?.check().await?)
+async fn prove_file(backup: &Path, key: &Path) -> Result<Proof> {
+    let bytes = std::fs::read(backup).with_context(|| format!("read the backup {}", backup.display()))?;
+    prove(&bytes, key).await
 }
 
-async fn open(vault: &Vault, text: &Zeroizing<String>) -> Result<()> {
+/// What opens a backup, and what was seen.
+pub(in crate::cli) struct Proof {
+    checked: Checked,
+    /// The slot that it is of.
+    slot: Option<KeyId>,
+}
+
+impl Proof {
+    pub(in crate::cli) fn words(&self) -> String {
+        let Checked { records, versions } = self.checked;
+        format!("it was put back into memory and opened: {records} records, {versions} of them versions of secrets")
+    }
+
+    /// Has the server remember it. What was seen stays true if that fails.
+    pub(in crate::cli) async fn remember(&self, client: &Client) {
+        let Some(slot) = self.slot else { return };
+        let url = format!("sys/homelab/keys/slots/{slot}/proved");
+        if let Err(error) = client.call(Method::POST, &url, None, "remember that the slot was proved").await {
+            output::note(&format!("warning: {error:#}"));
+        }
+    }
+}
+
+/// Puts it back into memory, opens it with what is in `key`, and looks at every record.
+pub(in crate::cli) async fn prove(backup: &[u8], key: &Path) -> Result<Proof> {
+    let text = std::fs::read_to_string(key).map(Zeroizing::new).with_context(|| format!("read {}", key.display()))?;
+    let backend = Arc::new(Memory::default());
+    let (_, mut decoder) = Decoder::begin(backup)?;
+    put_back(&*backend, &mut decoder).await?;
+    let vault = Vault::new(backend, Arc::new(System));
+    let opened = async {
+        let unlock = unlock(&vault, &text).await?;
+        let slot = vault.slot_of(&unlock).await?;
+        vault.unseal(unlock).await?;
+        Ok::<_, homelab_secrets::Error>(slot)
+    };
+    let slot = opened.await.with_context(|| format!("open the backup with {}", key.display()))?;
+    Ok(Proof { checked: vault.store()?.check().await?, slot })
+}
+
+async fn unlock(vault: &Vault, text: &Zeroizing<String>) -> Result<Unlock, homelab_secrets::Error> {
     if AgeIdentities::is_like(text) {
-        return Ok(vault.unseal_by_age(&AgeIdentities::parse(text)?).await?);
+        return vault.unlock_of(&AgeIdentities::parse(text)?).await;
     }
     let text = Zeroizing::new(text.trim().to_owned());
-    let unlock = match (SlotKey::from_file(&text), RecoveryKey::from_text(&text)) {
+    Ok(match (SlotKey::from_file(&text), RecoveryKey::from_text(&text)) {
         (Ok(key), _) => Unlock::KeyFile(key),
         (_, Ok(key)) => Unlock::Recovery(key),
         _ => Unlock::Passphrase(text),
-    };
-    Ok(vault.unseal(unlock).await?)
-}
-
-pub(in crate::cli) fn opened(Checked { records, versions }: Checked) -> String {
-    format!("it was put back into memory and opened: {records} records, {versions} of them versions of secrets")
+    })
 }
 
 #[cfg(test)]
@@ -183,9 +216,9 @@ mod tests {
         let (backup, key) = backed_up(folder.path()).await;
         let file = folder.path().join("key");
         std::fs::write(&file, key.to_file().as_bytes()).expect("written");
-        assert_eq!(prove(&backup, &file).await.expect("it opens").versions, 1);
+        assert_eq!(prove_file(&backup, &file).await.expect("it opens").checked.versions, 1);
         std::fs::write(&file, "another passphrase").expect("written");
-        assert!(prove(&backup, &file).await.is_err());
+        assert!(prove_file(&backup, &file).await.is_err());
 
         let args = Restore { from: backup.clone(), data_dir: folder.path().join("data") };
         restore(&args).await.expect("put back");

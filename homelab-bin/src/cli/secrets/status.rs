@@ -40,6 +40,9 @@ pub(super) struct Slot {
     pub(super) id: String,
     pub(super) kind: String,
     pub(super) opens_alone: bool,
+    /// When its key was last seen to open a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proved: Option<String>,
     /// Its key, sealed for age identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) age: Option<ForAge>,
@@ -182,10 +185,10 @@ impl Rollback {
 }
 
 fn slots(keys: &Keys) -> Table {
-    let mut table = Table::new(["SLOT", "KIND", "OPENS"]);
+    let mut table = Table::new(["SLOT", "KIND", "OPENS", "OPENED A BACKUP"]);
     for slot in &keys.slots {
         let opens = if slot.opens_alone { "by itself" } else { "by a person" };
-        table.row([slot.id.as_str(), slot.kind.as_str(), opens]);
+        table.row([slot.id.as_str(), slot.kind.as_str(), opens, slot.proved.as_deref().unwrap_or("never seen")]);
     }
     table
 }
