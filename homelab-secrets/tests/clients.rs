@@ -18,6 +18,9 @@ use homelab_secrets::server::{ServerConfig, ServerState, router};
 use homelab_secrets::store::SecretStore;
 use serde_json::{Value, json};
 
+#[path = "clients/bucket.rs"]
+mod bucket;
+
 const ROOT: &str = "root-of-the-clients";
 
 fn program(variable: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::case::Case;
 
-mod agent;
+pub mod inject;
 mod output;
 mod process;
 mod push;
@@ -50,7 +50,7 @@ pub async fn run() -> Result<()> {
     // What was measured before a failure is told, too.
     let measured = measure(&case, &mut numbers).await;
     output::table(&numbers);
-    write(&numbers)?;
+    write("homelab", &numbers)?;
     measured?;
     case.finish().await
 }
@@ -60,16 +60,17 @@ async fn measure(case: &Case, numbers: &mut Vec<Number>) -> Result<()> {
     output::say("version 1 runs; measuring the idle daemon");
     numbers.extend(process::idle(case, IDLE).await?);
     output::say("measuring the agent");
-    numbers.extend(agent::measure(case).await?);
+    let access = inject::Access::new(case).await?;
+    numbers.extend(inject::agent::measure(case, &access, false).await?);
     output::say(format!("measuring {PUSHES} pushes"));
     numbers.extend(push::measure(case, PUSHES).await?);
     Ok(())
 }
 
-fn write(numbers: &[Number]) -> Result<()> {
+fn write(name: &str, numbers: &[Number]) -> Result<()> {
     let folder = crate::workspace().join("target/bench");
     std::fs::create_dir_all(&folder)?;
-    let file = folder.join("homelab.json");
+    let file = folder.join(format!("{name}.json"));
     let report = json!({
         "format": 1,
         "time": jiff::Timestamp::now().to_string(),

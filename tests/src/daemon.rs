@@ -37,6 +37,7 @@ pub fn homelab(cluster: &Cluster) -> Result<Program> {
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     secrets: u16,
+    admission: u16,
     hooks: u16,
     metrics: u16,
 }
@@ -63,7 +64,7 @@ impl Daemon {
         owner(cluster, namespace).await?;
         let data = TempDir::new()?;
         let [secrets, admission, hooks, metrics] = free_ports()?;
-        let ports = Ports { secrets, hooks, metrics };
+        let ports = Ports { secrets, admission, hooks, metrics };
         let folder = data.path().join("data").display().to_string();
         let mut command: Vec<OsString> = vec![binary()?.into()];
         let args = [
@@ -170,6 +171,11 @@ impl Daemon {
     /// Where the secret server is.
     pub fn secrets_url(&self, cluster: &Cluster) -> String {
         cluster.host_url("https", self.ports.secrets)
+    }
+
+    /// Where the admission webhook is.
+    pub fn admission_url(&self, cluster: &Cluster) -> String {
+        cluster.host_url("https", self.ports.admission)
     }
 
     /// Its data directory.

@@ -25,7 +25,7 @@ pub(crate) fn demo(args: lexopt::Parser) -> Result<ExitCode> {
     start("demo", "dev", args)
 }
 
-/// `cargo xtask bench [--keep] [--kubeconfig F]`, `cargo xtask bench secrets [--quick] [--profile P]`.
+/// `cargo xtask bench [inject] [--keep] [--kubeconfig F]`, `cargo xtask bench secrets [--quick] [--profile P]`.
 pub(crate) fn bench(args: lexopt::Parser) -> Result<ExitCode> {
     if args.clone().raw_args()?.next().is_some_and(|word| word == "secrets") {
         secrets(args)
@@ -84,6 +84,9 @@ fn options(mut args: lexopt::Parser) -> Result<Options> {
 fn run(program: &str, profile: &str, words: &[String], cluster: &Cluster, built: &image::Built) -> Result<bool> {
     let file = build_here("homelab-tests", program, profile)?;
     let mut cmd = Cmd::new(file).args(words).envs(&cluster.env()?).envs(&built.env()).into_inner();
+    if words.iter().any(|word| word == "inject") {
+        cmd.env("HOMELAB_TEST_BAO", programs::ensure(&["openbao"])?.path("bao")?);
+    }
     let status = cmd.status().with_context(|| format!("the program `{program}` can not be started"))?;
     Ok(status.success())
 }

@@ -37,6 +37,7 @@ cargo xtask COMMAND
   test [--fast] [--all] [--suite NAME] [--deadline 80m] [--keep]   everything that has to hold; --fast without a cluster
   demo [--keep]                                                the main job, end to end, on a cluster of its own
   bench [--keep]                                               the numbers, with a release build
+  bench inject [--keep]                                        how secrets come into pods, beside OpenBao's agent
   bench secrets [--quick] [--profile P]                        the secret server's numbers beside OpenBao's
   tidy                                                         the design's invariants
   codegen [--check]                                            CRDs and JSON schemas

@@ -25,7 +25,7 @@ pub(crate) const CLUSTER: &[&str] = &["pause", "helm-kubectl", "kubernetes", "et
 /// The programs that the project's image carries.
 pub(crate) const IMAGE: &[&str] = &["helm-kubectl", "kustomize"];
 /// Clients of the secret server, and what they are compared with.
-pub(crate) const CLIENTS: &[&str] = &["openbao", "hvac", "requests", "urllib3", "certifi", "idna"];
+pub(crate) const CLIENTS: &[&str] = &["openbao", "seaweedfs", "hvac", "requests", "urllib3", "certifi", "idna"];
 /// External Secrets' controller, and the definitions of its kinds.
 pub(crate) const EXTERNAL_SECRETS: &[&str] = &["external-secrets"];
 /// The programs that run the checks.

@@ -9,10 +9,11 @@ async fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
         [] => homelab_tests::bench::run().await,
+        ["inject"] => homelab_tests::bench::inject::run().await,
         ["secrets"] => homelab_tests::bench::secrets::run(false).await,
         ["secrets", "--quick"] | ["--quick", "secrets"] => homelab_tests::bench::secrets::run(true).await,
         _ => {
-            eprintln!("error: {} is not known; usage: bench [secrets [--quick]]", words.join(" "));
+            eprintln!("error: {} is not known; usage: bench [inject | secrets [--quick]]", words.join(" "));
             return ExitCode::from(2);
         }
     };

@@ -54,14 +54,16 @@ const SUITES: &[Suite] = &[
 /// The cluster of suites that need one.
 const CLUSTER: &str = "peers";
 
-/// `bao` and `hvac` against the secret server, and OpenBao's server beside it.
+/// `bao` and `hvac` against the secret server, OpenBao's server beside it, and backups in a bucket.
 fn clients() -> Result<Counts> {
     let programs = programs::ensure(programs::CLIENTS)?;
     let folders = ["hvac", "requests", "urllib3", "certifi", "idna"];
     let folders = folders.iter().map(|name| programs.path(name)?.parent().context("a program is in a folder"));
     let python = std::env::join_paths(folders.collect::<Result<Vec<_>>>()?).context("the cache's path has a colon")?;
     let bao = programs.path("bao")?.as_os_str().to_owned();
-    let env = [("HOMELAB_TEST_BAO".to_owned(), bao), ("HOMELAB_TEST_PYTHONPATH".to_owned(), python)];
+    let weed = programs.path("weed")?.as_os_str().to_owned();
+    let env = [("HOMELAB_TEST_BAO", bao), ("HOMELAB_TEST_PYTHONPATH", python), ("HOMELAB_TEST_WEED", weed)];
+    let env = env.map(|(name, value)| (name.to_owned(), value));
     nextest::target("clients", &env)
 }
 
