@@ -6,7 +6,8 @@
 //!   [`audit`] (records in a chain), [`sealed`] (secrets as files in Git), [`api`] (kinds), [`inject`] (what brings secrets
 //!   into a pod template), [`sync`] (what a Kubernetes Secret has to hold), [`versions`] (what a rollout asks of a store,
 //!   wherever that is), [`backup`] (a whole store in a file);
-//! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`];
+//! - feature `store`: the [`store`], ciphertext below and values above; backends are in [`backend`]; [`transfer`] (secrets from
+//!   elsewhere, pure);
 //! - feature `server`: the KV v2 HTTP API; feature `controller`: what keeps policies, pods and synced Secrets in step
 //!   with the cluster;
 //! - feature `client`: what talks to the API server, and to a secret server in another process.
@@ -40,5 +41,7 @@ pub mod server;
 pub mod store;
 #[cfg(any(feature = "testing", all(test, feature = "store")))]
 pub mod testing;
+#[cfg(feature = "store")]
+pub mod transfer;
 
 pub use error::Error;

@@ -38,7 +38,7 @@ impl SecretData {
     }
 
     /// The one written form.
-    pub(super) fn canonical(&self) -> zeroize::Zeroizing<Vec<u8>> {
+    pub(crate) fn canonical(&self) -> zeroize::Zeroizing<Vec<u8>> {
         let mut out = zeroize::Zeroizing::new(Vec::with_capacity(256));
         merge::canonical(&self.0, &mut out);
         out
