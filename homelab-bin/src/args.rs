@@ -23,8 +23,8 @@ pub use kv::{Data, Kv, Server};
 pub use parts::{Part, Parts};
 pub use seal::{Edit, Seal};
 pub use secrets::{
-    AuditCommand, AuditFlags, AuditLog, AuditSync, Backup, PathForm, PolicyCommand, PolicyTest, Rekey, Restore, Rotate,
-    Secrets, SlotKind, Slots,
+    AuditCommand, AuditFlags, AuditLog, AuditSync, Backup, Export, Import, PathForm, PathFrom, PolicyCommand,
+    PolicyTest, Rekey, Restore, Rotate, Secrets, SlotKind, Slots, Source,
 };
 pub use server::SecretServer;
 

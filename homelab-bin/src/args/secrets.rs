@@ -8,9 +8,11 @@ use super::{Output, Server};
 
 mod keys;
 mod policy;
+mod transfer;
 
 pub use keys::{Rekey, Rotate, SlotKind, Slots};
 pub use policy::{PathForm, PolicyCommand, PolicyTest};
+pub use transfer::{Export, Import, PathFrom, Source};
 
 /// `homelab secrets …`: care for the store itself.
 #[derive(Debug, Subcommand)]
@@ -68,6 +70,10 @@ pub enum Secrets {
     Backup(Backup),
     /// Put a backup into a data directory that has no store
     Restore(Restore),
+    /// Secrets with metadata and all versions in one file, in the clear; also from Vault and OpenBao
+    Export(Export),
+    /// Secrets from an export, Vault, OpenBao, SOPS, Kubernetes and External Secrets
+    Import(Box<Import>),
     /// Go on with a store that was put back to an earlier state
     AcceptRollback {
         /// Where the secret server is.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use self::client::Version;
-pub(super) use self::client::{Client, is_refused};
+pub(super) use self::client::{Client, is_denied, is_refused};
 pub(super) use self::way::service_account_token;
 use crate::args::{Global, Kv, Output, Server};
 use crate::cli::output::{self, Table};

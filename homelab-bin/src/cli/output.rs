@@ -138,6 +138,11 @@ impl std::fmt::Display for Table {
     }
 }
 
+/// How many there are of what `word` calls one.
+pub fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A time as kubectl prints ages: `45s`, `12m`, `3h`, `5d`.
 pub fn age(since: jiff::Timestamp, now: jiff::Timestamp) -> String {
     let seconds = now.duration_since(since).as_secs().max(0);
@@ -169,6 +174,14 @@ mod tests {
     fn causes_are_said_once() {
         let error = anyhow::anyhow!("connection refused").context("read web/db: connection refused").context("kv get");
         assert_eq!(chain(&error), "kv get: read web/db: connection refused");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [count(0, "secret"), count(1, "secret"), count(2, "secret")],
+            ["0 secrets", "1 secret", "2 secrets"]
+        );
     }
 
     #[test]

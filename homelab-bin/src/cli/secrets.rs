@@ -2,7 +2,9 @@
 
 mod audit;
 pub(super) mod backup;
+mod export;
 mod holders;
+mod import;
 mod policy;
 pub(super) mod rekey;
 mod rotate;
@@ -28,6 +30,8 @@ pub(crate) async fn run(global: &Global, command: Secrets) -> Result<()> {
         Secrets::Where { path: Some(path), output, server } => holders::run(global, &server, &path, output).await,
         Secrets::Backup(args) => backup::take(global, &args).await,
         Secrets::Restore(args) => backup::restore(&args).await,
+        Secrets::Export(args) => export::run(global, &args).await,
+        Secrets::Import(args) => import::run(global, &args).await,
         Secrets::AcceptRollback { server } => seal::accept_rollback(global, &server).await,
     }
 }

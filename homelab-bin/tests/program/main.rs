@@ -9,3 +9,4 @@ mod edit;
 mod full;
 mod process;
 mod slow;
+mod transfer;

@@ -17,6 +17,13 @@ use crate::cli::forward::Forward;
 use crate::cli::patience::{self, LIMIT, patient};
 use crate::daemon::OWNER;
 
+mod answer;
+mod whole;
+
+pub(in crate::cli) use answer::{is_denied, is_refused};
+
+use answer::Answer;
+
 /// How long a whole store may take to be sent.
 const RESTORE: Duration = Duration::from_secs(120);
 const API_SERVER: &str = "the cluster's API server";
@@ -294,7 +301,7 @@ impl Client {
     }
 
     fn url(&self, path: &Path, verb: &str) -> String {
-        format!("{}/{verb}/{}", path.mount, path.path)
+        format!("{}/{verb}/{}", encoded(&path.mount), encoded(&path.path))
     }
 
     async fn send(&self, method: Method, url: &str, body: Option<&Value>) -> Result<Answer> {
@@ -324,6 +331,16 @@ impl Client {
     }
 }
 
+/// A path as a URL holds it: a name may have a question mark.
+fn encoded(path: &str) -> String {
+    const KEPT: &str = "-._~!$&'()*+,;=:@/";
+    let byte = |byte: u8| match char::from(byte) {
+        c if c.is_ascii_alphanumeric() || KEPT.contains(c) => c.to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().map(byte).collect()
+}
+
 /// What a server has to say about something that it did.
 fn warnings(body: &Value) -> Vec<String> {
     let words = body["warnings"].as_array().into_iter().flatten();
@@ -343,42 +360,6 @@ fn network(error: &reqwest::Error) -> String {
     match error.is_connect() {
         true => format!("{text}; is the server there (`homelab status`)? --address or HOMELAB_ADDR names another"),
         false => text,
-    }
-}
-
-/// What a server answered that did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-#[error("{words}")]
-struct Refusal {
-    words: String,
-    status: StatusCode,
-}
-
-/// Whether the server certainly did not do what failed so. After a timeout, or an error of its own, it may have.
-pub(in crate::cli) fn is_refused(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.status.is_client_error())
-}
-
-struct Answer {
-    status: StatusCode,
-    body: Value,
-}
-
-impl Answer {
-    fn good(self, action: &str, who: &str) -> Result<Value> {
-        if self.status.is_success() {
-            return Ok(self.body);
-        }
-        let words: Vec<_> = self.body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let words = if words.is_empty() { format!("the server answered {}", self.status) } else { words.join("; ") };
-        let words = match self.status {
-            StatusCode::FORBIDDEN if words.contains("SecretPolicy") => format!("{action} as {who}: {words}"),
-            StatusCode::FORBIDDEN => {
-                format!("{action} as {who}: {words} (a SecretPolicy or ClusterSecretPolicy gives rights)")
-            }
-            _ => format!("{action}: {words}"),
-        };
-        Err(Refusal { words, status: self.status }.into())
     }
 }
 

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use homelab_secrets::transfer::kubernetes;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -28,7 +27,10 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Plain> {
     let plain = if json { object(&shown.to_string(), from_json(text)) } else { yaml(&shown.to_string(), text) }?;
     let values = &plain.values;
     if values.get("kind").and_then(Value::as_str) == Some("Secret") && values.contains_key("apiVersion") {
-        return Ok(Plain { values: kubernetes(values).map_err(|e| anyhow!("{shown}: {e}"))?, not_text: Vec::new() });
+        return Ok(Plain {
+            values: kubernetes::values(values).map_err(|e| anyhow!("{shown}: {e}"))?,
+            not_text: Vec::new(),
+        });
     }
     Ok(Plain { not_text: if json { Vec::new() } else { plain.not_text }, ..plain })
 }
@@ -58,27 +60,6 @@ fn object(shown: &str, value: Result<Value>) -> Result<Plain> {
     let not_text = values.iter().filter(|(_, value)| value.is_number() || value.is_boolean());
     let not_text = not_text.map(|(key, _)| key.clone()).collect();
     Ok(Plain { values, not_text })
-}
-
-/// The values of a Kubernetes Secret: `stringData` wins over `data`, as in the API server.
-fn kubernetes(secret: &Map<String, Value>) -> Result<Map<String, Value>> {
-    let mut values = Map::new();
-    let part = |name: &str| secret.get(name).and_then(Value::as_object).into_iter().flatten();
-    for (key, value) in part("data") {
-        let text = value.as_str().ok_or_else(|| anyhow!("data.{key} is no text"))?;
-        let bytes = BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| anyhow!("data.{key} is not base64"))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| anyhow!("data.{key} is not UTF-8 text: write it as base64 text in stringData"))?;
-        values.insert(key.clone(), text.into());
-    }
-    for (key, value) in part("stringData") {
-        let text = value.as_str().ok_or_else(|| anyhow!("stringData.{key} is no text"))?;
-        values.insert(key.clone(), text.into());
-    }
-    if values.is_empty() {
-        bail!("the Secret has neither data nor stringData");
-    }
-    Ok(values)
 }
 
 /// `KEY=VALUE` lines: `export` in front and `#` comments are left out; single quotes keep all, double quotes know

@@ -79,7 +79,7 @@ pub(super) async fn restore(args: &Restore) -> Result<()> {
 }
 
 /// Beside it, and of it alone: a backup that is being taken belongs to one name.
-fn draft_of(file: &Path) -> PathBuf {
+pub(super) fn draft_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".part");
     name.into()
