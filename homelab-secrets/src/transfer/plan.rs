@@ -78,10 +78,10 @@ pub fn plan<'a>(entry: &'a Entry, existing: Option<&Existing>, overwrite: bool) 
         None => Planned::new(What::Create, additions(entry, 0, Vec::new())),
         Some(there) => against(entry, there, overwrite),
     };
-    let Some(settings) = entry.settings.as_ref().filter(|_| !matches!(planned.what, What::Conflict(_))) else {
+    let Some(settings) = wanted(entry, existing).filter(|_| !matches!(planned.what, What::Conflict(_))) else {
         return planned;
     };
-    let (set, roomy) = (Step::Set(Cow::Borrowed(settings)), roomy(entry, settings));
+    let (set, roomy) = (Step::Set(settings.clone()), roomy(entry, &settings));
     match existing {
         None => {
             planned.steps.insert(0, roomy.clone().map_or_else(|| set.clone(), |roomy| Step::Set(Cow::Owned(roomy))));
@@ -97,6 +97,17 @@ pub fn plan<'a>(entry: &'a Entry, existing: Option<&Existing>, overwrite: bool) 
         Some(_) => planned.keeps_settings = true,
     }
     planned
+}
+
+/// The settings that the path is to have. Of who knows only the newest values, no more than the words of users is known.
+fn wanted<'a>(entry: &'a Entry, existing: Option<&Existing>) -> Option<Cow<'a, Settings>> {
+    let settings = entry.settings.as_ref()?;
+    Some(match (&entry.history, existing) {
+        (History::Newest(_), Some(there)) => {
+            Cow::Owned(Settings { custom: settings.custom.clone(), ..there.settings.clone() })
+        }
+        _ => Cow::Borrowed(settings),
+    })
 }
 
 /// Settings under which all versions stay while they are written, where those of the path keep fewer: a smaller number may

@@ -211,6 +211,17 @@ fn settings_that_are_there_stay_unless_they_are_to_be_written_over() {
 }
 
 #[test]
+fn who_knows_only_words_of_a_path_changes_only_these() {
+    let there = of(&[(7, 3), (0, 1)]);
+    let custom = BTreeMap::from([("owner".to_owned(), "anna".to_owned())]);
+    let entry = Entry { settings: Some(Settings { custom, ..Settings::default() }), ..newest("1") };
+    assert!(plan(&entry, there.existing().as_ref(), false).keeps_settings);
+    let steps = plan(&entry, there.existing().as_ref(), true).steps;
+    let [Step::Set(settings)] = &steps[..] else { panic!("one step: {steps:?}") };
+    assert_eq!((settings.max_versions, settings.custom["owner"].as_str()), (3, "anna"));
+}
+
+#[test]
 fn names_lead_to_paths() {
     let full = Name::Full("secret/web/db".into());
     let (inner, file) = (Name::Inner("web/db".into()), Name::File("web/db".into()));
