@@ -47,7 +47,7 @@ impl Access {
     async fn login(&self, jwt: &str) -> Result<String> {
         let url = format!("{}/v1/auth/kubernetes/login", self.address);
         let answer =
-            self.http.post(url).json(&json!({"role": "bench", "jwt": jwt})).send().await?.error_for_status()?;
+            self.http.post(url).json(&json!({"role": "homelab-agent", "jwt": jwt})).send().await?.error_for_status()?;
         let answer: Value = answer.json().await?;
         Ok(answer["auth"]["client_token"].as_str().context("a login without a token")?.to_owned())
     }

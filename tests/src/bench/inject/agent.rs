@@ -76,7 +76,7 @@ vault {{
 auto_auth {{
   method "kubernetes" {{
     config = {{
-      role = "bench"
+      role = "homelab-agent"
       token_path = {token:?}
     }}
   }}
