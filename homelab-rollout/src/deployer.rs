@@ -99,6 +99,9 @@ pub struct SlotState {
     /// Objects that can not become healthy by waiting (image that does not exist, failed Job …), with the reason.
     #[serde(default)]
     pub failed: Vec<String>,
+    /// Versions of secrets that the pods of that release are stamped with, by path; the least where they differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, u64>,
     /// Services of that release, as the candidates for backends.
     #[serde(default)]
     pub services: Vec<ServiceInfo>,

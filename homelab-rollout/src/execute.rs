@@ -26,7 +26,7 @@ use crate::gate::{self, Gate as _, GateTarget};
 use crate::plan::observed::{GateFacts, Verdict};
 use crate::plan::spec::Check;
 use crate::plan::{Action, Slot, backend};
-use crate::ports::PortError;
+use crate::ports::{PortError, ResolvedSecret};
 use crate::revision::RevisionRecord;
 use crate::revision::secret::{self, Marks};
 
@@ -57,6 +57,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) handle: &'a Handle,
     /// Content of the wanted revision, if it is not kept yet.
     pub(crate) candidate: Option<&'a RevisionRecord>,
+    /// The newest of secrets that every colour follows, whatever revision it holds.
+    pub(crate) newest: &'a [ResolvedSecret],
     pub(crate) failpoint: &'a Failpoint,
 }
 
@@ -74,7 +76,8 @@ impl Executor<'_> {
             Action::Forget { revision } => self.forget(revision).await?,
             Action::Mark { revision, marks, .. } => self.mark(revision, marks).await?,
             Action::Deploy { slot, revision, mode, .. } => {
-                let deployment = Deployment { revision: self.record(revision).await?, mode: mode.clone() };
+                let revision = self.following(self.record(revision).await?);
+                let deployment = Deployment { revision, mode: mode.clone() };
                 self.context.deployer.deploy(&handle.slot(*slot), &deployment).await?;
             }
             Action::Repair { slot, .. } => self.context.deployer.repair(&handle.slot(*slot)).await?,
@@ -120,6 +123,17 @@ impl Executor<'_> {
         let secrets: Api<Secret> = Api::namespaced(self.context.clients.own(), &self.handle.namespace);
         let found = secrets.get(&name).await.map_err(|error| api(format!("read Secret {name}"), &error))?;
         Ok(secret::from_secret(&found)?.0)
+    }
+
+    /// A kept revision with the newest versions of secrets that change in place.
+    fn following(&self, mut record: RevisionRecord) -> RevisionRecord {
+        for secret in &mut record.secrets {
+            if let Some(newest) = self.newest.iter().find(|newest| newest.path == secret.path) {
+                secret.version = newest.version;
+                secret.keys.clone_from(&newest.keys);
+            }
+        }
+        record
     }
 
     async fn keep(&self, revision: &str) -> Result<(), Error> {

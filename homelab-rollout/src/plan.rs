@@ -17,6 +17,7 @@ use crate::revision::secret::Marks;
 
 pub mod backend;
 mod blue_green;
+mod cut;
 mod deletion;
 mod gates;
 pub mod observed;

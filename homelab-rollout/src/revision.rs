@@ -1,6 +1,6 @@
 //! A revision: everything that makes one version of an App, kept for rollback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,8 +55,14 @@ mod base64_bytes {
 }
 
 /// The id of a revision: ten hex digits over the chart's digest, the values before replacement, and the keyed digests of
-/// the secrets. Versions do not count: equal content is the same revision.
-pub fn id(chart_digest: &str, values: &Value, secrets: &[(ResolvedSecret, SecretTarget)]) -> String {
+/// the secrets. Versions do not count: equal content is the same revision. Of secrets at a path in `cut` the content does not
+/// count either: they change in place.
+pub fn id(
+    chart_digest: &str,
+    values: &Value,
+    secrets: &[(ResolvedSecret, SecretTarget)],
+    cut: &BTreeSet<String>,
+) -> String {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
@@ -67,7 +73,7 @@ pub fn id(chart_digest: &str, values: &Value, secrets: &[(ResolvedSecret, Secret
     field(canonical(values).to_string().as_bytes());
     for (secret, target) in secrets {
         field(secret.path.as_bytes());
-        field(secret.digest.as_bytes());
+        field(if cut.contains(&secret.path) { b"cut" } else { secret.digest.as_bytes() });
         let (kind, place) = match target {
             SecretTarget::Files(place) => ("files", place),
             SecretTarget::Env(place) => ("env", place),

@@ -163,6 +163,21 @@ pub(crate) fn template(object: &mut Value) -> Option<&mut Value> {
     object.pointer_mut(pointer).filter(|template| template.is_object())
 }
 
+/// Versions of secrets that pod templates are stamped with, by path; the least where they differ.
+pub(crate) fn carried<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, u64> {
+    let mut carried = BTreeMap::new();
+    for object in objects {
+        let Some(pointer) = template_pointer(text(object, "apiVersion"), text(object, "kind")) else { continue };
+        let annotations = object.pointer(pointer).map(|template| &template["metadata"]["annotations"]);
+        let stamped = annotations.and_then(|annotations| annotations[annotation::SECRETS].as_str()).unwrap_or_default();
+        for (path, version) in stamped.split(',').filter_map(|entry| entry.rsplit_once('@')) {
+            let Ok(version) = version.parse::<u64>() else { continue };
+            carried.entry(path.to_owned()).and_modify(|least: &mut u64| *least = version.min(*least)).or_insert(version);
+        }
+    }
+    carried
+}
+
 /// Where a built-in kind has its pod template.
 pub(crate) fn template_pointer(api_version: &str, kind: &str) -> Option<&'static str> {
     match (api_version, kind) {

@@ -80,7 +80,8 @@ impl Deployer for MemoryDeployer {
             description: "deployed".into(),
             at: Some(Timestamp::now()),
         };
-        let state = SlotState { release: Some(release), services: vec![service], ..SlotState::default() };
+        let secrets = deployment.revision.secrets.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
+        let state = SlotState { release: Some(release), services: vec![service], secrets, ..SlotState::default() };
         slots.insert(key(slot), state);
         Ok(())
     }

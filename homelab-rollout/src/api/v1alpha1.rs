@@ -101,6 +101,19 @@ pub struct SecretUse {
     /// Where it goes.
     #[serde(rename = "as")]
     pub target: SecretPlace,
+    /// What becomes of the earlier value when there is a new one. Default: `overlap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_change: Option<OnChange>,
+}
+
+/// What becomes of a secret's earlier value when there is a new one.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// Both are valid: a new value is a new revision, and a rollback brings the earlier one back.
+    Overlap,
+    /// Its issuer has dropped it: every colour gets the newest value in place, and a rollback keeps it.
+    Cut,
 }
 
 /// Exactly one of the two.

@@ -22,7 +22,7 @@ use crate::plan::observed::{
     AppFacts, DependencyFacts, GateFacts, Kept, Observed, RequestFacts, RouteFacts, SlotFacts, Trouble, Wanted,
 };
 use crate::plan::{Slot, Weights};
-use crate::ports::{PortError, TrafficConfirmation, TrafficState};
+use crate::ports::{InjectedSecret, PortError, ResolvedSecret, TrafficConfirmation, TrafficState};
 use crate::request::Request;
 use crate::revision::RevisionRecord;
 use crate::revision::secret::{self, Marks};
@@ -48,6 +48,8 @@ pub(super) struct Seen {
     pub(super) candidate: Option<RevisionRecord>,
     /// Versions that the secrets stand at.
     pub(super) watching: Vec<(String, u64)>,
+    /// The newest of secrets that every colour follows.
+    pub(super) newest: Vec<ResolvedSecret>,
 }
 
 pub(super) fn api_error(action: impl Into<String>, error: &kube::Error) -> Error {
@@ -73,6 +75,7 @@ pub(super) async fn observe(context: &Context, handle: &Handle, memory: &mut Mem
             namespace_ending: deleting && namespace_ending(context, handle).await?,
         },
         wanted: Wanted::default(),
+        newest: BTreeMap::new(),
         revisions,
         slots,
         route,
@@ -83,7 +86,7 @@ pub(super) async fn observe(context: &Context, handle: &Handle, memory: &mut Mem
         trouble: memory.trouble.clone(),
     };
     if deleting {
-        return Ok(Seen { observed, candidate: None, watching: Vec::new() });
+        return Ok(Seen { observed, candidate: None, watching: Vec::new(), newest: Vec::new() });
     }
     let candidate = match dependencies(context, handle).await? {
         Ok(dependencies) => {
@@ -93,7 +96,8 @@ pub(super) async fn observe(context: &Context, handle: &Handle, memory: &mut Mem
         Err(cycle) => Candidate::blocked("DependencyCycle", format!("spec.dependsOn goes in a circle: {cycle}"), false),
     };
     observed.wanted = candidate.wanted;
-    Ok(Seen { observed, candidate: candidate.record, watching: candidate.watching })
+    observed.newest = candidate.newest.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
+    Ok(Seen { observed, candidate: candidate.record, watching: candidate.watching, newest: candidate.newest })
 }
 
 fn request(app: &App) -> Option<RequestFacts> {
@@ -142,14 +146,16 @@ async fn revisions(context: &Context, handle: &Handle, memory: &mut Memory) -> R
         }
     }
     memory.records.retain(|id, _| kept.iter().any(|kept| kept.id == *id));
-    mark_gone(context, memory, &mut kept).await;
+    mark_gone(context, handle, memory, &mut kept).await;
     kept.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(kept)
 }
 
 /// Says which revisions were made with what is gone. While the store can not be asked, none is known to be.
-async fn mark_gone(context: &Context, memory: &Memory, kept: &mut [Kept]) {
-    let secrets = memory.records.values().flat_map(|record| &record.secrets);
+async fn mark_gone(context: &Context, handle: &Handle, memory: &Memory, kept: &mut [Kept]) {
+    // What changes in place is not gone with a version.
+    let pinned = |record: &'_ &InjectedSecret| !handle.spec.cut.contains(&record.path);
+    let secrets = memory.records.values().flat_map(|record| &record.secrets).filter(pinned);
     let versions: BTreeSet<_> = secrets.map(|secret| (secret.path.clone(), secret.version)).collect();
     if versions.is_empty() {
         return;

@@ -36,12 +36,14 @@ pub(super) struct Candidate {
     pub(super) wanted: Wanted,
     pub(super) record: Option<RevisionRecord>,
     pub(super) watching: Vec<(String, u64)>,
+    /// The newest of secrets that every colour follows.
+    pub(super) newest: Vec<ResolvedSecret>,
 }
 
 impl Candidate {
     pub(super) fn blocked(reason: &str, message: impl Into<String>, passing: bool) -> Self {
         let wanted = Wanted::Blocked { reason: reason.into(), message: message.into(), passing };
-        Self { wanted, record: None, watching: Vec::new() }
+        Self { wanted, record: None, watching: Vec::new(), newest: Vec::new() }
     }
 
     fn port(reason: &str, error: PortError) -> Self {
@@ -74,16 +76,17 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
         }
     };
     let watching: Vec<_> = secrets.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
+    let newest: Vec<_> = secrets.iter().filter(|secret| handle.spec.cut.contains(&secret.path)).cloned().collect();
     let targets = handle.spec.secrets.iter().map(|(_, target)| target.clone());
     let used: Vec<_> = secrets.into_iter().zip(targets).collect();
-    let id = revision::id(&artifact.digest, &handle.spec.values, &used);
+    let id = revision::id(&artifact.digest, &handle.spec.values, &used, &handle.spec.cut);
     let wanted = Wanted::Revision { id: id.clone() };
     if observed.revisions.iter().any(|kept| kept.id == id) {
-        return Candidate { wanted, record: None, watching };
+        return Candidate { wanted, record: None, watching, newest };
     }
     let chart = match memory.charts.packed(&artifact.digest, &artifact.directory) {
         Ok(chart) => chart,
-        Err(error) => return Candidate { watching, ..Candidate::blocked("ChartInvalid", error.to_string(), false) },
+        Err(error) => return Candidate { watching, newest, ..Candidate::blocked("ChartInvalid", error.to_string(), false) },
     };
     let secrets: Vec<_> = used
         .into_iter()
@@ -106,9 +109,10 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
         created: Timestamp::now(),
     };
     match check(context, handle, memory, &record).await {
-        Ok(()) => Candidate { wanted, record: Some(record), watching },
+        Ok(()) => Candidate { wanted, record: Some(record), watching, newest },
         Err(error) => Candidate {
             watching,
+            newest,
             ..Candidate::blocked("PreflightFailed", error.to_string(), error.class().is_passing())
         },
     }

@@ -183,7 +183,7 @@ impl Worker {
             return Ok(Round::After(Duration::try_from(failed.at.duration_since(now)).unwrap_or_default()));
         }
         let executor =
-            Executor { context: &self.context, handle, candidate: seen.candidate.as_ref(), failpoint: &self.failpoint };
+            Executor { context: &self.context, handle, candidate: seen.candidate.as_ref(), newest: &seen.newest, failpoint: &self.failpoint };
         for action in &planned.actions {
             match executor.execute(action).await {
                 Ok(answer) => {

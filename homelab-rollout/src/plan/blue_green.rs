@@ -8,7 +8,7 @@ use super::observed::{Kept, Slot, TroubleKind};
 use super::spec::BlueGreen;
 use super::target::nothing_to_serve;
 use super::view::{View, left};
-use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC, Weights, backend};
+use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC, Weights, backend, cut};
 use crate::deployer::{Colour, Mode, ReleaseStatus};
 use crate::ports::TrafficConfirmation;
 use crate::revision::secret::Marks;
@@ -19,6 +19,9 @@ mod settle;
 /// What is next for a blue-green App.
 pub(super) fn next(view: &View<'_>, strategy: &BlueGreen) -> Next {
     if let Some(next) = foreign::next(view) {
+        return next;
+    }
+    if let Some(next) = cut::next(view) {
         return next;
     }
     let Some((slot, revision)) = &view.active else { return first(view) };

@@ -57,6 +57,9 @@ pub struct Observed {
     pub app: AppFacts,
     /// What Git and the secrets ask for.
     pub wanted: Wanted,
+    /// Newest versions of secrets that every colour follows, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest: BTreeMap<String, u64>,
     /// Kept revisions.
     #[serde(default)]
     pub revisions: Vec<Kept>,

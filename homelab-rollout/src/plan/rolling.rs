@@ -10,7 +10,7 @@ use super::observed::{Kept, Slot, TroubleKind};
 use super::spec::{Check, Gate};
 use super::target::nothing_to_serve;
 use super::view::{View, left};
-use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC};
+use super::{Action, FAILED_GRACE, Next, READY_DEADLINE, RESYNC, cut};
 use crate::deployer::{Mode, ReleaseStatus};
 use crate::revision::secret::Marks;
 
@@ -21,6 +21,9 @@ pub(super) fn next(view: &View<'_>) -> Next {
     let Some(target) = view.target.revision.as_deref().and_then(|target| view.kept(target)) else {
         return nothing_to_serve(view);
     };
+    if let Some(next) = cut::next(view) {
+        return next;
+    }
     // What served before is not asked for again.
     let served = view.active.as_ref().is_some_and(|(_, active)| *active == target.id);
     let trusted = served || view.target.rollback;

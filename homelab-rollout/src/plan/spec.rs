@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::v1alpha1::{AppSpec, BlueGreenSpec, Deletion, GateSpec, HttpGateSpec, Mesh, RouteSpec, SecretUse};
+use crate::api::v1alpha1::{AppSpec, BlueGreenSpec, Deletion, GateSpec, HttpGateSpec, Mesh, OnChange, RouteSpec, SecretUse};
 use crate::error::Error;
 use crate::gate::http::HttpCheck;
 use crate::ports::SecretTarget;
@@ -23,6 +23,8 @@ pub struct Spec {
     pub values: Value,
     /// Secrets and where they go.
     pub secrets: Vec<(String, SecretTarget)>,
+    /// Paths of those whose earlier values are dead as soon as there is a new one.
+    pub cut: BTreeSet<String>,
     /// Where traffic enters.
     pub route: Option<Route>,
     /// How a new revision takes over.
@@ -128,6 +130,7 @@ impl TryFrom<&AppSpec> for Spec {
             chart: parse_chart(&spec.helm.chart)?,
             values: spec.helm.values.clone().unwrap_or_else(|| Value::Object(serde_json::Map::new())),
             secrets: parse_secrets(&spec.secrets)?,
+            cut: parse_cut(&spec.secrets)?,
             route,
             strategy,
             gates: spec.gates.iter().map(parse_gate).collect::<Result<_, _>>()?,
@@ -167,6 +170,15 @@ fn parse_secrets(secrets: &[SecretUse]) -> Result<Vec<(String, SecretTarget)>, E
             Ok((secret.path.clone(), target))
         })
         .collect()
+}
+
+fn parse_cut(secrets: &[SecretUse]) -> Result<BTreeSet<String>, Error> {
+    let cuts = |secret: &SecretUse| secret.on_change == Some(OnChange::Cut);
+    let cut: BTreeSet<_> = secrets.iter().filter(|secret| cuts(secret)).map(|secret| secret.path.clone()).collect();
+    match secrets.iter().find(|secret| !cuts(secret) && cut.contains(&secret.path)) {
+        Some(secret) => invalid(format!("secret {} is used twice: onChange has to be the same", secret.path)),
+        None => Ok(cut),
+    }
 }
 
 fn parse_blue_green(spec: &BlueGreenSpec) -> Result<BlueGreen, Error> {

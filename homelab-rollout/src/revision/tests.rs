@@ -24,14 +24,18 @@ fn resolved(version: u64, digest: &str) -> (ResolvedSecret, SecretTarget) {
 #[test]
 fn the_id_follows_content_and_not_versions() {
     let values = json!({"b": 1, "a": {"y": [1], "x": 2}});
-    let base = id("d1", &values, &[resolved(1, "aa")]);
+    let base = id("d1", &values, &[resolved(1, "aa")], &BTreeSet::new());
     assert_eq!(base.len(), 10);
-    assert_eq!(base, id("d1", &json!({"a": {"x": 2, "y": [1]}, "b": 1}), &[resolved(7, "aa")]));
-    assert_ne!(base, id("d2", &values, &[resolved(1, "aa")]));
-    assert_ne!(base, id("d1", &json!({}), &[resolved(1, "aa")]));
-    assert_ne!(base, id("d1", &values, &[resolved(1, "bb")]));
+    assert_eq!(base, id("d1", &json!({"a": {"x": 2, "y": [1]}, "b": 1}), &[resolved(7, "aa")], &BTreeSet::new()));
+    assert_ne!(base, id("d2", &values, &[resolved(1, "aa")], &BTreeSet::new()));
+    assert_ne!(base, id("d1", &json!({}), &[resolved(1, "aa")], &BTreeSet::new()));
+    assert_ne!(base, id("d1", &values, &[resolved(1, "bb")], &BTreeSet::new()));
+    let cut = BTreeSet::from(["kv/web/db".to_owned()]);
+    let in_place = id("d1", &values, &[resolved(1, "aa")], &cut);
+    assert_ne!(base, in_place, "to change in place is another revision");
+    assert_eq!(in_place, id("d1", &values, &[resolved(2, "bb")], &cut), "and then its content is none");
     let env = (resolved(1, "aa").0, SecretTarget::Env("/run/secrets/db".into()));
-    assert_ne!(base, id("d1", &values, &[env]));
+    assert_ne!(base, id("d1", &values, &[env], &BTreeSet::new()));
 }
 
 #[test]

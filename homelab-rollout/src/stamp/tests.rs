@@ -160,3 +160,18 @@ proptest! {
         prop_assert_eq!(objects, once);
     }
 }
+
+#[test]
+fn what_pods_are_stamped_with_is_read_back_the_least_of_each() {
+    let stamped = |kind: &str, version: &str, text: &str| {
+        let template = json!({"metadata": {"annotations": {annotation::SECRETS: text}}});
+        json!({"apiVersion": version, "kind": kind, "spec": {"template": template}})
+    };
+    let objects = [
+        stamped("Deployment", "apps/v1", "kv/web/db@3,git/home/web/a@b@7"),
+        stamped("Job", "batch/v1", "kv/web/db@2"),
+        stamped("Service", "v1", "kv/web/other@1"),
+        stamped("StatefulSet", "apps/v1", "nonsense,kv/web/x@y"),
+    ];
+    assert_eq!(carried(&objects), BTreeMap::from([("git/home/web/a@b".to_owned(), 7), ("kv/web/db".to_owned(), 2)]));
+}

@@ -127,6 +127,48 @@ async fn a_destroyed_secret_version_is_left_behind_and_never_comes_back() -> Res
 
 #[tokio::test]
 #[ignore = "needs a cluster"]
+async fn a_dead_value_is_replaced_in_both_colours_and_a_rollback_keeps_the_new_one() -> Result<()> {
+    let case = Case::new("cut").await?;
+    case.put("db", "password=first").await?;
+    case.write_app("blueGreen: {keepWarm: 1h}")?;
+    let files = "as: {files: /run/secrets/db}";
+    case.repo.replace(APP_FILE, files, &format!("{files}\n      onChange: cut"))?;
+    case.repo.push("version 1").await?;
+    case.sync("home", json!({})).await?;
+    case.settled().await?;
+    case.change("VERSION: \"1\"", "VERSION: \"2\"").await?;
+    let load = Load::start(&case.url("web").await?, Intensity::default())?;
+    takes_over(&load, "version 2", Duration::ZERO, |a| a.version == "2" && a.secret == "password=first").await?;
+    let before = case.settled().await?;
+
+    case.put("db", "password=second").await?;
+    takes_over(&load, "the new value in the same version", load.elapsed(), |a| {
+        a.version == "2" && a.secret == "password=second"
+    })
+    .await?;
+    for (colour, version) in [("web-blue", "1"), ("web-green", "2")] {
+        let url = case.url(colour).await?;
+        homelab_tests::wait::until(&format!("the new value in {colour}"), LIMIT, async || {
+            let answer = ask(&url).await.map_err(|error| format!("{error:#}"))?;
+            let good = answer["version"] == version && answer["secret"]["password"] == "second";
+            if good { Ok(()) } else { Err(answer.to_string()) }
+        })
+        .await?;
+    }
+    let after = case.settled().await?;
+    let (was, is) = (&before["status"]["active"], &after["status"]["active"]);
+    ensure!(was == is && was.is_object(), "no colour took over: {was} {is}");
+
+    let since = load.elapsed();
+    let output = case.daemon.cli(&case.cluster, ["app", "rollback", "web", "-n", &case.namespace]).await?;
+    ensure!(output.status.success(), "{}", output.complaint());
+    takes_over(&load, "version 1 with the new value", since, |a| a.version == "1" && a.secret == "password=second").await?;
+    nothing_failed(load).await?;
+    case.finish().await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
 async fn a_failing_gate_gets_no_traffic_and_is_not_retried() -> Result<()> {
     let case = Case::new("gate").await?;
     let url = case.running().await?;

@@ -101,6 +101,7 @@ pub(super) async fn observe(
     }
     let wanted: Vec<Value> = pairs.iter().map(|p| p.wanted.clone()).collect();
     state.services = preflight::services(&wanted);
+    state.secrets = stamp::carried(&wanted);
     for Pair { reference, wanted, live, .. } in &pairs {
         let said = |message: &str| format!("{} {}: {message}", reference.kind, reference.name);
         match health(live) {

@@ -69,6 +69,23 @@ impl Cluster {
         self.kept(id).gone = Some("secret kv/web/db v1 destroyed".into());
     }
 
+    /// A secret whose earlier value is dead has a new one.
+    pub(super) fn cut(&mut self) {
+        *self.observed.newest.entry("kv/web/db".into()).or_insert(0) += 1;
+    }
+
+    /// Slots that run with a dead value.
+    pub(super) fn stale(&self) -> Vec<Slot> {
+        let newest = &self.observed.newest;
+        let runs = |release: &Release| release.status == ReleaseStatus::Deployed && !release.idle;
+        let stale = |facts: &SlotFacts| {
+            let carried = |path| facts.state.secrets.get(path).copied().unwrap_or(u64::MAX);
+            newest.iter().any(|(path, version)| carried(path) < *version)
+        };
+        let running = self.observed.slots.iter().filter(|(_, facts)| facts.state.release.as_ref().is_some_and(runs));
+        running.filter(|(_, facts)| stale(facts)).map(|(slot, _)| *slot).collect()
+    }
+
     pub(super) fn want(&mut self, id: &str) {
         self.observed.wanted = Wanted::Revision { id: id.into() };
     }
@@ -187,7 +204,8 @@ impl Cluster {
             ports: vec![(Some("http".into()), 80, json!(8080))],
             selector: BTreeMap::from([("app".into(), "web".into())]),
         };
-        let state = SlotState { release: Some(release), services: vec![service], ..SlotState::default() };
+        let secrets = self.observed.newest.clone();
+        let state = SlotState { release: Some(release), services: vec![service], secrets, ..SlotState::default() };
         self.observed.slots.insert(slot, SlotFacts { state, endpoints: 0 });
     }
 

@@ -22,6 +22,7 @@ enum Op {
     Ask(usize, Option<u8>),
     Forget,
     LoseRoute,
+    Cut,
     Edit,
     Unedit,
 }
@@ -42,6 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0_usize..7, proptest::option::of(0_u8..4)).prop_map(|(verb, revision)| Op::Ask(verb, revision)),
         2 => Just(Op::Forget),
         1 => Just(Op::LoseRoute),
+        2 => Just(Op::Cut),
         1 => Just(Op::Edit),
         2 => Just(Op::Unedit),
     ]
@@ -77,6 +79,7 @@ fn run(cluster: &mut Cluster, op: Op) {
         Op::Edit => {
             cluster.observed.route.state.edited_by = cluster.observed.route.state.exists.then(|| "kubectl-edit".into())
         }
+        Op::Cut => cluster.cut(),
         Op::Unedit => cluster.observed.route.state.edited_by = None,
     }
 }
@@ -101,6 +104,7 @@ fn end(cluster: &mut Cluster, fresh: &str) -> Result<(), TestCaseError> {
     let report = cluster.plan().report;
     prop_assert_eq!(report.active.map(|(_, revision)| revision), Some(fresh.to_owned()), "{:?}", cluster.plan().report);
     prop_assert!(report.ready.ready);
+    prop_assert_eq!(cluster.stale(), vec![], "a dead value is left");
     Ok(())
 }
 

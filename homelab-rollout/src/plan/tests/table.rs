@@ -232,3 +232,32 @@ fn a_revision_whose_secret_was_destroyed_can_not_return() {
         }
     }
 }
+
+#[test]
+fn a_dead_value_is_replaced_in_both_colours_without_moving_traffic_and_a_rollback_keeps_it() {
+    let mut cluster = Cluster::new(super::blue_green(&[100], json!([])), true);
+    cluster.cut();
+    cluster.converge();
+    cluster.want("r1");
+    story(&mut cluster, 30);
+    let before = cluster.observed.route.state.clone();
+    cluster.cut();
+    assert_eq!(cluster.stale(), [Slot::Blue, Slot::Green], "the warm one runs, too");
+    insta::assert_snapshot!(story(&mut cluster, 12));
+    assert_eq!((cluster.stale(), &cluster.observed.route.state), (vec![], &before));
+
+    cluster.ask(Verb::Rollback, None);
+    story(&mut cluster, 30);
+    let active = cluster.plan().report.active.map(|(_, revision)| revision);
+    assert_eq!((active.as_deref(), cluster.stale()), (Some("r0"), vec![]));
+}
+
+#[test]
+fn a_rolling_app_gets_a_dead_value_replaced_in_place() {
+    let mut cluster = Cluster::new(super::rolling(json!([])), false);
+    cluster.cut();
+    cluster.converge();
+    cluster.cut();
+    insta::assert_snapshot!(story(&mut cluster, 8));
+    assert_eq!(cluster.stale(), vec![]);
+}
