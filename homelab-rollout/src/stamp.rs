@@ -172,7 +172,10 @@ pub(crate) fn carried<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTree
         let stamped = annotations.and_then(|annotations| annotations[annotation::SECRETS].as_str()).unwrap_or_default();
         for (path, version) in stamped.split(',').filter_map(|entry| entry.rsplit_once('@')) {
             let Ok(version) = version.parse::<u64>() else { continue };
-            carried.entry(path.to_owned()).and_modify(|least: &mut u64| *least = version.min(*least)).or_insert(version);
+            carried
+                .entry(path.to_owned())
+                .and_modify(|least: &mut u64| *least = version.min(*least))
+                .or_insert(version);
         }
     }
     carried

@@ -86,7 +86,9 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
     }
     let chart = match memory.charts.packed(&artifact.digest, &artifact.directory) {
         Ok(chart) => chart,
-        Err(error) => return Candidate { watching, newest, ..Candidate::blocked("ChartInvalid", error.to_string(), false) },
+        Err(error) => {
+            return Candidate { watching, newest, ..Candidate::blocked("ChartInvalid", error.to_string(), false) };
+        }
     };
     let secrets: Vec<_> = used
         .into_iter()

@@ -182,8 +182,13 @@ impl Worker {
         if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at > now && first == Some(&failed.action)) {
             return Ok(Round::After(Duration::try_from(failed.at.duration_since(now)).unwrap_or_default()));
         }
-        let executor =
-            Executor { context: &self.context, handle, candidate: seen.candidate.as_ref(), newest: &seen.newest, failpoint: &self.failpoint };
+        let executor = Executor {
+            context: &self.context,
+            handle,
+            candidate: seen.candidate.as_ref(),
+            newest: &seen.newest,
+            failpoint: &self.failpoint,
+        };
         for action in &planned.actions {
             match executor.execute(action).await {
                 Ok(answer) => {

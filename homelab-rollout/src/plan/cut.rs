@@ -24,7 +24,8 @@ fn renew(view: &View<'_>, slot: Slot) -> Option<Next> {
     if slot == Slot::App && view.target.revision.as_ref() != Some(&revision) {
         return None;
     }
-    let stale = view.observed.newest.iter().filter(|(path, newest)| state.secrets.get(*path).is_some_and(|v| v < newest));
+    let stale =
+        view.observed.newest.iter().filter(|(path, newest)| state.secrets.get(*path).is_some_and(|v| v < newest));
     let stale: Vec<_> = stale.map(|(path, newest)| format!("{path} version {newest}")).collect();
     if stale.is_empty() {
         return None;

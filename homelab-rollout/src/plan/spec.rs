@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::v1alpha1::{AppSpec, BlueGreenSpec, Deletion, GateSpec, HttpGateSpec, Mesh, OnChange, RouteSpec, SecretUse};
+use crate::api::v1alpha1::{
+    AppSpec, BlueGreenSpec, Deletion, GateSpec, HttpGateSpec, Mesh, OnChange, RouteSpec, SecretUse,
+};
 use crate::error::Error;
 use crate::gate::http::HttpCheck;
 use crate::ports::SecretTarget;

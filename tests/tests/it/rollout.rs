@@ -162,7 +162,8 @@ async fn a_dead_value_is_replaced_in_both_colours_and_a_rollback_keeps_the_new_o
     let since = load.elapsed();
     let output = case.daemon.cli(&case.cluster, ["app", "rollback", "web", "-n", &case.namespace]).await?;
     ensure!(output.status.success(), "{}", output.complaint());
-    takes_over(&load, "version 1 with the new value", since, |a| a.version == "1" && a.secret == "password=second").await?;
+    takes_over(&load, "version 1 with the new value", since, |a| a.version == "1" && a.secret == "password=second")
+        .await?;
     nothing_failed(load).await?;
     case.finish().await
 }
