@@ -77,6 +77,7 @@ fn pods(daemon: &Daemon) -> homelab_secrets::controller::pods::Context {
         namespaces: settings.only(),
         webhook: settings.cluster_name(),
         left_alone: publish::left_alone(settings),
+        holders: daemon.metrics.holders(),
         events: events(&daemon.clients, settings, manager::SECRETS),
         shutdown: daemon.stop.clone(),
     }

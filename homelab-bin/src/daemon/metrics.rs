@@ -3,11 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "durations are measured here")]
 
 mod audit;
+mod holders;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use homelab_secrets::controller::pods::Holders;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +26,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use self::audit::AuditCollector;
 pub(crate) use self::audit::AuditSource;
+use self::holders::HoldersCollector;
 
 /// Name of the span that kube's controllers, and ours like them, open around each reconciliation.
 pub(super) const RECONCILE_SPAN: &str = "reconciling object";
@@ -75,6 +78,7 @@ pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     cut: Family<CutLabels, Counter>,
     audit: AuditCollector,
+    holders: HoldersCollector,
     backup_seen: Family<BackupLabels, Gauge>,
     backup_failures: Family<BackupLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
@@ -93,6 +97,7 @@ impl Default for Metrics {
             connections: Family::default(),
             cut: Family::default(),
             audit: AuditCollector::default(),
+            holders: HoldersCollector::default(),
             backup_seen: Family::default(),
             backup_failures: Family::default(),
             requests: Family::default(),
@@ -114,6 +119,7 @@ impl Default for Metrics {
             this.cut.clone(),
         );
         ours.register_collector(Box::new(this.audit.clone()));
+        ours.register_collector(Box::new(this.holders.clone()));
         let help = "When this place was last seen to hold the backup that was due";
         ours.register_with_unit("backup_last", help, Unit::Other("timestamp_seconds".into()), this.backup_seen.clone());
         ours.register("backup_failures", "Attempts to keep a backup that failed", this.backup_failures.clone());
@@ -151,6 +157,11 @@ impl Metrics {
     /// Tells how the audit log is doing from now on.
     pub(crate) fn watch_audit(&self, source: AuditSource) {
         self.audit.watch(source);
+    }
+
+    /// Who has which version of a secret, once somebody fills it.
+    pub(crate) fn holders(&self) -> Holders {
+        self.holders.0.clone()
     }
 
     /// Whether the secret store was put back to an earlier state.

@@ -24,11 +24,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub use self::holders::{Held, Holders};
 use self::observe::{Failure, PodId, PodView};
 use self::plan::{Action, Nudges, Scope};
 use super::follow::{Signals, follow};
 use crate::Error;
 
+mod holders;
 mod observe;
 mod plan;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub struct Context {
     pub webhook: String,
     /// Namespaces whose pods the webhook never sees.
     pub left_alone: Vec<String>,
+    /// Is told of the pods that are watched.
+    pub holders: Holders,
     /// Told why a pod has no secrets.
     pub events: Events,
     /// Ends [`run`].
@@ -65,6 +69,7 @@ struct Watched {
 pub async fn run(context: Context) -> Result<(), Error> {
     let mut signals = Signals::new();
     let watched = watch(&context, &mut signals);
+    context.holders.set(watched.pods.clone());
     let mut missing: Vec<bool> = vec![true; signals.len()];
     let started = now();
     let mut nudges = Nudges::default();
