@@ -164,7 +164,7 @@ pub(crate) fn template(object: &mut Value) -> Option<&mut Value> {
 }
 
 /// Versions of secrets that pod templates are stamped with, by path; the least where they differ.
-pub(crate) fn carried<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, u64> {
+pub fn carried<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, u64> {
     let mut carried = BTreeMap::new();
     for object in objects {
         let Some(pointer) = template_pointer(text(object, "apiVersion"), text(object, "kind")) else { continue };
