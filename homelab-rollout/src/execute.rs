@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use homelab_core::class::Class;
 use homelab_core::client::{classify, explain};
 use homelab_core::meta::{finalizer, manager};
 use jiff::Timestamp;
@@ -76,7 +77,7 @@ impl Executor<'_> {
             Action::Forget { revision } => self.forget(revision).await?,
             Action::Mark { revision, marks, .. } => self.mark(revision, marks).await?,
             Action::Deploy { slot, revision, mode, .. } => {
-                let revision = self.following(self.record(revision).await?);
+                let revision = self.following(self.record(revision).await?)?;
                 let deployment = Deployment { revision, mode: mode.clone() };
                 self.context.deployer.deploy(&handle.slot(*slot), &deployment).await?;
             }
@@ -125,15 +126,27 @@ impl Executor<'_> {
         Ok(secret::from_secret(&found)?.0)
     }
 
-    /// A kept revision with the newest versions of secrets that change in place.
-    fn following(&self, mut record: RevisionRecord) -> RevisionRecord {
-        for secret in &mut record.secrets {
-            if let Some(newest) = self.newest.iter().find(|newest| newest.path == secret.path) {
-                secret.version = newest.version;
-                secret.keys.clone_from(&newest.keys);
-            }
+    /// A kept revision with the newest versions of secrets that change in place. While one of them can not be known nothing
+    /// is deployed: the version that the revision was made with may be dead.
+    fn following(&self, mut record: RevisionRecord) -> Result<RevisionRecord, Error> {
+        let follows = |path: &str| self.handle.spec.cut.contains(path);
+        for secret in record.secrets.iter_mut().filter(|secret| follows(&secret.path)) {
+            let newest = self.newest.iter().find(|newest| newest.path == secret.path);
+            let newest = newest.ok_or_else(|| Error::Api {
+                action: format!(
+                    "find the newest version of {}, which every colour follows (onChange: cut)",
+                    secret.path
+                ),
+                message: format!(
+                    "it can not be read as {}: see `homelab kv history {}`",
+                    self.handle.reader, secret.path
+                ),
+                class: Class::Retry,
+            })?;
+            secret.version = newest.version;
+            secret.keys.clone_from(&newest.keys);
         }
-        record
+        Ok(record)
     }
 
     async fn keep(&self, revision: &str) -> Result<(), Error> {

@@ -96,8 +96,9 @@ pub(super) async fn observe(context: &Context, handle: &Handle, memory: &mut Mem
         Err(cycle) => Candidate::blocked("DependencyCycle", format!("spec.dependsOn goes in a circle: {cycle}"), false),
     };
     observed.wanted = candidate.wanted;
-    observed.newest = candidate.newest.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
-    Ok(Seen { observed, candidate: candidate.record, watching: candidate.watching, newest: candidate.newest })
+    let newest = super::wanted::newest(context, handle).await;
+    observed.newest = newest.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
+    Ok(Seen { observed, candidate: candidate.record, watching: candidate.watching, newest })
 }
 
 fn request(app: &App) -> Option<RequestFacts> {

@@ -36,14 +36,12 @@ pub(super) struct Candidate {
     pub(super) wanted: Wanted,
     pub(super) record: Option<RevisionRecord>,
     pub(super) watching: Vec<(String, u64)>,
-    /// The newest of secrets that every colour follows.
-    pub(super) newest: Vec<ResolvedSecret>,
 }
 
 impl Candidate {
     pub(super) fn blocked(reason: &str, message: impl Into<String>, passing: bool) -> Self {
         let wanted = Wanted::Blocked { reason: reason.into(), message: message.into(), passing };
-        Self { wanted, record: None, watching: Vec::new(), newest: Vec::new() }
+        Self { wanted, record: None, watching: Vec::new() }
     }
 
     fn port(reason: &str, error: PortError) -> Self {
@@ -76,18 +74,17 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
         }
     };
     let watching: Vec<_> = secrets.iter().map(|secret| (secret.path.clone(), secret.version)).collect();
-    let newest: Vec<_> = secrets.iter().filter(|secret| handle.spec.cut.contains(&secret.path)).cloned().collect();
     let targets = handle.spec.secrets.iter().map(|(_, target)| target.clone());
     let used: Vec<_> = secrets.into_iter().zip(targets).collect();
     let id = revision::id(&artifact.digest, &handle.spec.values, &used, &handle.spec.cut);
     let wanted = Wanted::Revision { id: id.clone() };
     if observed.revisions.iter().any(|kept| kept.id == id) {
-        return Candidate { wanted, record: None, watching, newest };
+        return Candidate { wanted, record: None, watching };
     }
     let chart = match memory.charts.packed(&artifact.digest, &artifact.directory) {
         Ok(chart) => chart,
         Err(error) => {
-            return Candidate { watching, newest, ..Candidate::blocked("ChartInvalid", error.to_string(), false) };
+            return Candidate { watching, ..Candidate::blocked("ChartInvalid", error.to_string(), false) };
         }
     };
     let secrets: Vec<_> = used
@@ -111,10 +108,9 @@ pub(super) async fn find(context: &Context, handle: &Handle, memory: &mut Memory
         created: Timestamp::now(),
     };
     match check(context, handle, memory, &record).await {
-        Ok(()) => Candidate { wanted, record: Some(record), watching, newest },
+        Ok(()) => Candidate { wanted, record: Some(record), watching },
         Err(error) => Candidate {
             watching,
-            newest,
             ..Candidate::blocked("PreflightFailed", error.to_string(), error.class().is_passing())
         },
     }
@@ -130,6 +126,18 @@ fn source(handle: &Handle) -> Result<(ArtifactSource, String), String> {
     let (namespace, gitsync) = sync.split_once('/').ok_or_else(broken)?;
     let source = ArtifactSource::GitTree { namespace: namespace.into(), gitsync: gitsync.into(), tree: tree.into() };
     Ok((source, text.clone()))
+}
+
+/// The newest of secrets that every colour follows, as far as they can be known: each by itself, whatever else is missing.
+pub(super) async fn newest(context: &Context, handle: &Handle) -> Vec<ResolvedSecret> {
+    let mut newest = Vec::new();
+    for path in &handle.spec.cut {
+        match context.secrets.resolve(&handle.reader, &[(path.clone(), None)]).await {
+            Ok(resolved) => newest.extend(resolved),
+            Err(error) => tracing::debug!(path, error = error.message, "the newest version is not known"),
+        }
+    }
+    newest
 }
 
 async fn secrets(context: &Context, handle: &Handle) -> Result<Vec<ResolvedSecret>, PortError> {

@@ -21,9 +21,10 @@ pub(super) fn next(view: &View<'_>, strategy: &BlueGreen) -> Next {
     if let Some(next) = foreign::next(view) {
         return next;
     }
-    if let Some(next) = cut::next(view) {
-        return next;
-    }
+    cut::first(view, |view| rest(view, strategy))
+}
+
+fn rest(view: &View<'_>, strategy: &BlueGreen) -> Next {
     let Some((slot, revision)) = &view.active else { return first(view) };
     let active = slot.colour().unwrap_or(Colour::Blue);
     let rolling_out = view.target.revision.as_ref().filter(|target| *target != revision);

@@ -8,11 +8,24 @@ use super::view::View;
 use super::{Action, Next};
 use crate::deployer::{Mode, ReleaseStatus};
 
+/// `rest`, unless a slot runs with a dead value. A slot that could not be brought the new one keeps nothing else from being
+/// done: that may be its cure.
+pub(super) fn first<'a>(view: &View<'a>, rest: impl FnOnce(&View<'a>) -> Next) -> Next {
+    let Some((slot, renewed)) = next(view) else { return rest(view) };
+    if view.observed.trouble.as_ref().is_none_or(|trouble| trouble.slot != Some(slot)) {
+        return renewed;
+    }
+    match rest(view) {
+        Next::Act(actions, why) => Next::Act(actions, why),
+        _ => renewed,
+    }
+}
+
 /// The next slot that runs with a dead value, what serves first; none: there is none.
-pub(super) fn next(view: &View<'_>) -> Option<Next> {
+fn next(view: &View<'_>) -> Option<(Slot, Next)> {
     let active = view.active.as_ref().map(|(slot, _)| *slot);
     let others = [Slot::App, Slot::Blue, Slot::Green].into_iter().filter(|slot| Some(*slot) != active);
-    active.into_iter().chain(others).find_map(|slot| renew(view, slot))
+    active.into_iter().chain(others).find_map(|slot| Some((slot, renew(view, slot)?)))
 }
 
 fn renew(view: &View<'_>, slot: Slot) -> Option<Next> {
@@ -25,7 +38,7 @@ fn renew(view: &View<'_>, slot: Slot) -> Option<Next> {
         return None;
     }
     let stale =
-        view.observed.newest.iter().filter(|(path, newest)| state.secrets.get(*path).is_some_and(|v| v < newest));
+        view.observed.newest.iter().filter(|(path, newest)| state.secrets.get(*path).is_some_and(|v| v != *newest));
     let stale: Vec<_> = stale.map(|(path, newest)| format!("{path} version {newest}")).collect();
     if stale.is_empty() {
         return None;

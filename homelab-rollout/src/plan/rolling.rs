@@ -18,12 +18,13 @@ const SLOT: Slot = Slot::App;
 
 /// What is next for a rolling App.
 pub(super) fn next(view: &View<'_>) -> Next {
+    cut::first(view, rest)
+}
+
+fn rest(view: &View<'_>) -> Next {
     let Some(target) = view.target.revision.as_deref().and_then(|target| view.kept(target)) else {
         return nothing_to_serve(view);
     };
-    if let Some(next) = cut::next(view) {
-        return next;
-    }
     // What served before is not asked for again.
     let served = view.active.as_ref().is_some_and(|(_, active)| *active == target.id);
     let trusted = served || view.target.rollback;

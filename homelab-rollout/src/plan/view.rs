@@ -119,6 +119,7 @@ impl<'a> View<'a> {
             ready: self.ready(),
             ..Report::default()
         };
+        report.notes.extend(self.cut_off());
         if let (Some((slot, active)), Strategy::BlueGreen(strategy)) = (&self.active, &self.spec.strategy) {
             report.warm = slot.colour().and_then(|colour| self.warm(colour.other(), active));
             let weights = self.observed.route.capabilities.is_none_or(|capabilities| capabilities.weights);
@@ -127,6 +128,23 @@ impl<'a> View<'a> {
             }
         }
         report
+    }
+
+    /// Pods that can not start with a value that took the place of a dead one. The ones before may still answer.
+    fn cut_off(&self) -> impl Iterator<Item = String> {
+        let newest = &self.observed.newest;
+        let failing =
+            self.observed.slots.iter().filter_map(|(slot, facts)| Some((slot, facts, facts.state.failed.first()?)));
+        failing.filter_map(|(slot, facts, problem)| {
+            let has = |path: &&String| facts.state.secrets.contains_key(*path);
+            let carried: Vec<_> = newest.keys().filter(has).map(|path| format!("{path}@{}", newest[path])).collect();
+            let release = slot.release(&self.observed.app.name);
+            let words = format!(
+                "CutFailing: {release} does not start with {}: {problem}; put a value that works",
+                carried.join(", ")
+            );
+            (!carried.is_empty()).then_some(words)
+        })
     }
 
     fn warm(&self, idle: Colour, active: &str) -> Option<String> {

@@ -74,6 +74,16 @@ impl Cluster {
         *self.observed.newest.entry("kv/web/db".into()).or_insert(0) += 1;
     }
 
+    /// A deployment is refused before the engine writes anything, as by an API server that says no.
+    pub(super) fn refuse(&mut self, slot: Slot) {
+        self.observed.trouble = Some(Trouble {
+            slot: Some(slot),
+            revision: None,
+            kind: TroubleKind::Blocked,
+            message: "nothing was written".into(),
+        });
+    }
+
     /// Slots that run with a dead value.
     pub(super) fn stale(&self) -> Vec<Slot> {
         let newest = &self.observed.newest;

@@ -261,3 +261,40 @@ fn a_rolling_app_gets_a_dead_value_replaced_in_place() {
     insta::assert_snapshot!(story(&mut cluster, 8));
     assert_eq!(cluster.stale(), vec![]);
 }
+
+#[test]
+fn a_slot_that_can_not_be_brought_a_new_value_keeps_no_other_step_away() {
+    let mut cluster = Cluster::new(super::blue_green(&[100], json!([])), true);
+    cluster.cut();
+    cluster.converge();
+    cluster.cut();
+    cluster.refuse(Slot::Blue);
+    let messages = |cluster: &Cluster| cluster.plan().report.message;
+    assert!(messages(&cluster).contains("in place"), "there is nothing else to do: {}", messages(&cluster));
+    cluster.want("r1");
+    assert!(messages(&cluster).contains("r1"), "Git may hold the cure: {}", messages(&cluster));
+}
+
+#[test]
+fn a_version_that_was_deleted_gives_way_to_the_newest_that_is_left() {
+    let mut cluster = Cluster::new(super::rolling(json!([])), false);
+    cluster.cut();
+    cluster.cut();
+    cluster.converge();
+    cluster.observed.newest.insert("kv/web/db".into(), 1);
+    assert!(cluster.plan().report.message.contains("kv/web/db version 1"), "{}", cluster.plan().report.message);
+}
+
+#[test]
+fn pods_that_do_not_start_with_the_new_value_are_told() {
+    let mut cluster = Cluster::new(super::rolling(json!([])), false);
+    cluster.cut();
+    cluster.converge();
+    cluster.sick.insert("r0".into());
+    cluster.tick(1);
+    let notes = cluster.plan().report.notes;
+    assert_eq!(
+        notes,
+        ["CutFailing: web does not start with kv/web/db@1: Pod web: ImagePullBackOff; put a value that works"]
+    );
+}
